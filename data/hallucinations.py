@@ -1,0 +1,93 @@
+"""Where a wrong answer comes from, for the sets whose rows have none."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.neighbors import NearestNeighbors
+
+from data.answers import is_same_answer, normalise_answer
+from data.errors import DataError
+from data.examples import Example
+
+# Enough neighbours that some have another answer, few enough that they are still of the question's kind.
+_NEIGHBOURS = 20
+
+
+def with_similar_answers(examples: list[Example], pool: list[Example], count: int, seed: int) -> list[Example]:
+    """Top up each example to `count` hallucinated answers with the true answers to similar questions (`similar`).
+
+    Similarity is the cosine of TF-IDF over words and word pairs, so that "who wrote ..." meets "who wrote ...". The
+    answers are drawn, seeded by the question, from the twenty nearest questions of `pool`; one that is right for the
+    question, by any alias, is never drawn.
+
+    Raises:
+        DataError: no wrong answer could be found for a question.
+    """
+    lacking = [example for example in examples if len(example.hallucinated) < count]
+    if not lacking:
+        return examples
+    neighbours = _nearest(lacking, pool)
+    topped_up = iter([_top_up(e, near, count, seed) for e, near in zip(lacking, neighbours, strict=True)])
+    return [next(topped_up) if len(example.hallucinated) < count else example for example in examples]
+
+
+def _nearest(examples: list[Example], pool: list[Example]) -> list[list[Example]]:
+    if not pool:
+        first = examples[0]
+        raise DataError(f"{first.dataset}: there is no other question, so none similar to {first.question!r}")
+    pool = sorted(pool, key=lambda example: (example.question, example.truthful))  # ties fall alike in any order
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    vectors = vectorizer.fit_transform([example.question for example in pool])
+    index = NearestNeighbors(n_neighbors=min(len(pool), _NEIGHBOURS + 1), metric="cosine").fit(vectors)
+    asked = vectorizer.transform([example.question for example in examples])
+    return [[pool[i] for i in row] for row in index.kneighbors(asked, return_distance=False)]
+
+
+def _top_up(example: Example, neighbours: list[Example], count: int, seed: int) -> Example:
+    candidates = [n.truthful[0] for n in neighbours if n.question != example.question]
+    random.Random(f"{seed}:{example.question}").shuffle(candidates)
+    added = _wrong_and_new(example, candidates)[: count - len(example.hallucinated)]
+    topped_up = _with_answers(example, added, "similar")
+    if not topped_up.hallucinated:
+        raise DataError(f"{example.dataset}: no similar question has another answer than {example.question!r}")
+    return topped_up
+
+
+def with_model_answers(
+    examples: list[Example], count: int, generate: Callable[[Sequence[Example]], list[list[str]]]
+) -> list[Example]:
+    """Give each example without hallucinated answers up to `count` wrong ones that a model wrote (`model`).
+
+    Args:
+        generate: returns, for each example, the answers that a model gives to it, right and wrong alike.
+    """
+    lacking = [example for example in examples if not example.hallucinated]
+    if not lacking or not count:
+        return examples
+    written = iter(
+        [
+            _with_answers(example, _wrong_and_new(example, answers)[:count], "model")
+            for example, answers in zip(lacking, generate(lacking), strict=True)
+        ]
+    )
+    return [example if example.hallucinated else next(written) for example in examples]
+
+
+def _wrong_and_new(example: Example, candidates: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for candidate in candidates:
+        known = [normalise_answer(answer) for answer in (*example.hallucinated, *found)]
+        normalised = normalise_answer(candidate)
+        if normalised and normalised not in known and not is_same_answer(candidate, example.aliases):
+            found.append(candidate)
+    return found
+
+
+def _with_answers(example: Example, answers: list[str], origin: str) -> Example:
+    return replace(
+        example,
+        hallucinated=(*example.hallucinated, *answers),
+        origins=(*example.origins, *[origin] * len(answers)),
+    )

@@ -1,0 +1,28 @@
+"""SciQ: science exam questions with three distractors (Welbl et al., 2017).
+https://huggingface.co/datasets/allenai/sciq, CC BY-NC 3.0: research only."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from data.examples import Example
+
+NAME = "sciq"
+HUB_ID = "allenai/sciq"
+CONFIG = "default"
+TRAIN_SPLIT = "train"
+EVALUATION_SPLIT = "validation"
+
+
+def example(row: Mapping[str, Any]) -> Example:
+    """{"question": ..., "correct_answer": "alpha decay", "distractor1": "beta decay", ...} -> Example.
+
+    A distractor that the row leaves empty is passed over; `support`, a passage that gives the answer away, is not used.
+    """
+    distractors = tuple(row[f"distractor{i}"] for i in (1, 2, 3) if row[f"distractor{i}"].strip())
+    answer = row["correct_answer"]
+    return Example(NAME, row["question"], (answer,), distractors, ("dataset",) * len(distractors), aliases=(answer,))
+
+
+def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
+    """One example a row."""
+    return [example(row) for row in rows]

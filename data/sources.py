@@ -1,0 +1,140 @@
+"""Where rows come from: the Hub, a local mirror in Hub layout, the samples that ship, or a user's own file."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import datasets
+from huggingface_hub.errors import HfHubHTTPError
+
+from data import nq, preferences, sciq, triviaqa, truthfulqa, wikiqa
+from data.errors import DataError
+from data.examples import Example, hash_fraction, normalise_question
+
+SETS: dict[str, ModuleType] = {module.NAME: module for module in (nq, sciq, triviaqa, truthfulqa, wikiqa)}
+SAMPLES = Path(__file__).parent / "samples"
+
+_FILE_BUILDERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+_TRUTHFULQA_EVALUATION_SHARE = 0.5
+_UNREADABLE = (datasets.exceptions.DatasetGenerationError, ValueError, OSError)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The examples to learn from, and those kept for evaluation. No question is on both sides."""
+
+    train: list[Example]
+    evaluation: list[Example]
+
+
+def load_sides(dataset: str, datasets_root: str | None = None, evaluation_share: float = 0.1) -> Sides:
+    """The training and evaluation examples of `dataset`.
+
+    Args:
+        dataset: one of `SETS`, or preferences: a .jsonl, .json or .parquet file, or a Hub id.
+        datasets_root: None for the Hub, `samples` for the sets that ship, or a folder in Hub layout:
+            `<root>/<owner>/<name>/<config>/<split>.parquet`. Files of preferences do not depend on it.
+        evaluation_share: the share of preferences, by a hash of the prompt, that is kept for evaluation.
+
+    Raises:
+        DataError: there is no such set, file or split, or a row has no question or no answer.
+    """
+    if dataset in SETS:
+        return _load_set(SETS[dataset], datasets_root)
+    rows, where = _preference_rows(dataset, datasets_root)
+    found = _examples(lambda: preferences.examples(rows, dataset), where)
+    sides = _split_by_hash(found, evaluation_share)
+    if not sides.train or not sides.evaluation:
+        raise DataError(
+            f"{where}: {len(found)} prompts leave {len(sides.train)} to train on and {len(sides.evaluation)} for "
+            f"evaluation (evaluation_share {evaluation_share}); both need at least one"
+        )
+    return sides
+
+
+def _load_set(module: ModuleType, root: str | None) -> Sides:
+    train = _set_examples(module, module.TRAIN_SPLIT, root)
+    if module.TRAIN_SPLIT == module.EVALUATION_SPLIT:
+        return _split_by_hash(train, _TRUTHFULQA_EVALUATION_SHARE)
+    evaluation = _set_examples(module, module.EVALUATION_SPLIT, root)
+    held_out = {normalise_question(example.question) for example in evaluation}
+    return Sides([example for example in train if normalise_question(example.question) not in held_out], evaluation)
+
+
+def _split_by_hash(examples: list[Example], evaluation_share: float) -> Sides:
+    evaluation = [example for example in examples if hash_fraction(example.question) < evaluation_share]
+    train = [example for example in examples if hash_fraction(example.question) >= evaluation_share]
+    return Sides(train, evaluation)
+
+
+def _set_examples(module: ModuleType, split: str, root: str | None) -> list[Example]:
+    rows, where = _hub_layout_rows(module.HUB_ID, module.CONFIG, split, root)
+    found = _examples(lambda: module.examples(rows), where)
+    if not found:
+        raise DataError(f"{where} holds no question with a truthful answer")
+    return found
+
+
+def _examples(convert: Callable[[], list[Example]], where: str) -> list[Example]:
+    try:
+        return convert()
+    except KeyError as error:
+        raise DataError(f"{where} has no column {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[dict[str, Any]], str]:
+    if root is None:
+        return _hub_rows(hub_id, config, split), f"{hub_id} ({config}, {split})"
+    folder = SAMPLES if root == "samples" else Path(root)
+    path = folder / hub_id / config / f"{split}.parquet"
+    if not path.is_file():
+        raise DataError(
+            f"no file {path}: datasets_root {root!r} should be 'samples' or a folder that holds "
+            "<owner>/<name>/<config>/<split>.parquet"
+        )
+    return _file_rows(path), str(path)
+
+
+def _preference_rows(dataset: str, root: str | None) -> tuple[Iterable[dict[str, Any]], str]:
+    path = Path(dataset)
+    if path.suffix in _FILE_BUILDERS:
+        if not path.is_file():
+            raise DataError(f"dataset: no file {path}")
+        return _file_rows(path), str(path)
+    if dataset.count("/") != 1:
+        raise DataError(
+            f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a .jsonl, .json or .parquet file, "
+            "nor a Hub id such as trl-lib/ultrafeedback_binarized"
+        )
+    if root is None:
+        return _hub_rows(dataset, None, "train"), f"{dataset} (train)"
+    return _hub_layout_rows(dataset, "default", "train", root)
+
+
+def _file_rows(path: Path) -> Iterable[dict[str, Any]]:
+    # By explicit file, never by folder: datasets gives two folders of one name and layout a single cache entry.
+    files = {"rows": str(path.resolve())}
+    try:
+        return datasets.load_dataset(_FILE_BUILDERS[path.suffix], data_files=files, split="rows")
+    except (*_UNREADABLE, StopIteration) as error:  # the last from an empty file
+        raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {_first_line(error)}") from None
+
+
+def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[dict[str, Any]]:
+    try:
+        return datasets.load_dataset(hub_id, config, split=split)
+    except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError) as error:
+        where = f"{hub_id} (config {config or 'default'}, split {split})"
+        raise DataError(
+            f"{where} cannot be loaded from the Hub: {_first_line(error)}; without a connection, set datasets_root to a "
+            "folder in Hub layout or to 'samples'"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return (str(cause) or type(cause).__name__).splitlines()[0]

@@ -1,0 +1,100 @@
+"""A prompt and its answer as token ids, and many of them as one padded batch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from eavss.errors import EavssError
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """Token ids, of which those from `answer_start` to `answer_end` are the answer; an end-of-sequence may follow."""
+
+    ids: tuple[int, ...]
+    answer_start: int
+    answer_end: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sequences padded on the right to T tokens.
+
+    Args:
+        input_ids: (B, T) integers.
+        attention_mask: (B, T) integers, 1 for real tokens. Told by length, never by the pad id, which is often eos.
+        answer_mask: (B, T) booleans, True for the answer's tokens.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    answer_mask: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    answer: str,
+    max_length: int = 512,
+    end: bool = False,
+    special_tokens: bool = True,
+) -> TokenSequence:
+    """Tokenise the prompt and the answer apart, and join them.
+
+    A sequence over `max_length` tokens loses the start of its prompt, and only if that is not enough, the end of its
+    answer: at least one prompt token stays, since the answer's first token is predicted from it.
+
+    Args:
+        end: add the end-of-sequence token after the answer.
+        special_tokens: add those that the tokenizer puts before a text (a chat template brings its own).
+
+    Raises:
+        EavssError: the prompt or the answer has no token.
+    """
+    prompt_ids: list[int] = tokenizer(prompt, add_special_tokens=special_tokens)["input_ids"]
+    answer_ids: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    if special_tokens and prompt_ids and prompt_ids[-1] == tokenizer.eos_token_id:
+        prompt_ids = prompt_ids[:-1]  # tokenizers that end every text with eos would end the prompt before its answer
+    if not prompt_ids or not answer_ids:
+        raise EavssError(f"no token in the {'answer' if prompt_ids else 'prompt'} of {prompt!r} + {answer!r}")
+    ending = [tokenizer.eos_token_id] if end and tokenizer.eos_token_id is not None else []
+    answer_ids = answer_ids[: max_length - 1 - len(ending)]
+    prompt_ids = prompt_ids[-(max_length - len(answer_ids) - len(ending)) :]
+    start = len(prompt_ids)
+    return TokenSequence(tuple(prompt_ids + answer_ids + ending), start, start + len(answer_ids))
+
+
+def pad(sequences: list[TokenSequence], pad_id: int = 0) -> Batch:
+    """Pad sequences on the right to the longest, as one batch."""
+    width = max(len(sequence) for sequence in sequences)
+    positions = torch.arange(width).unsqueeze(0)  # (1, T)
+    lengths, starts, ends = (
+        torch.tensor(values).unsqueeze(1)  # (B, 1)
+        for values in zip(*((len(s), s.answer_start, s.answer_end) for s in sequences), strict=True)
+    )
+    ids = torch.tensor([[*sequence.ids, *[pad_id] * (width - len(sequence))] for sequence in sequences])
+    return Batch(ids, (positions < lengths).long(), (positions >= starts) & (positions < ends))
+
+
+def group_by_length(lengths: list[int], token_budget: int) -> Iterator[list[int]]:
+    """Indices in groups of like length, the longest first, each group at most `token_budget` tokens once padded.
+
+    One that alone is over the budget gets a group of its own.
+    """
+    group: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if group and (len(group) + 1) * lengths[group[0]] > token_budget:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group

@@ -1,0 +1,95 @@
+"""Find the decoder blocks of any causal language model, and see what they put out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from eavss.errors import EavssError
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A model's decoder blocks, in depth order.
+
+    Args:
+        path: the dotted name of their ModuleList inside the model, as `model.layers`.
+        modules: the ModuleList itself, of length L.
+    """
+
+    path: str
+    modules: nn.ModuleList
+
+    @property
+    def pattern(self) -> str:
+        """The last part of the path, as PEFT's `layers_pattern` wants it."""
+        return self.path.rpartition(".")[2]
+
+    def linear_names(self) -> list[str]:
+        """The sorted leaf names of every linear layer inside a block, as LoRA's `target_modules` wants them."""
+        names = {name.rpartition(".")[2] for name, module in self.modules[0].named_modules() if _is_linear(module)}
+        return sorted(names)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    # GPT-2's Conv1D is a linear layer with its weight transposed.
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def find_blocks(model: nn.Module) -> Blocks:
+    """The outermost ModuleList with one entry for each of the config's hidden layers.
+
+    Raises:
+        EavssError: the model has an encoder, no such list, or two of them.
+    """
+    config = cast(PreTrainedConfig, model.config)
+    count = config.get_text_config(decoder=True).num_hidden_layers
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
+    outermost = [(name, module) for name, module in found if not any(name.startswith(f"{n}.") for n, _ in found)]
+    if len(outermost) != 1 or config.is_encoder_decoder:
+        names = ", ".join(name for name, _ in outermost) or "none"
+        raise EavssError(
+            f"{type(model).__name__}: expected one list of {count} decoder blocks, found {names}; "
+            "only decoder-only causal language models are supported"
+        )
+    return Blocks(*outermost[0])
+
+
+@contextmanager
+def capture_block_outputs(blocks: Blocks, layers: list[int], receive: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Call `receive(layer, output)` with each named block's output (B, T, H) during the forward passes inside.
+
+    The output is the residual stream after the block, before the final norm. The hooks are removed however the body
+    ends.
+
+    Raises:
+        EavssError: the body ended well, but some block never ran.
+    """
+    silent = set(layers)
+
+    def hook_for(layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: tuple[object, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+            silent.discard(layer)
+            # Some architectures still return a tuple; a bare tensor must not be indexed, which would take row 0.
+            receive(layer, output if isinstance(output, torch.Tensor) else output[0])
+
+        return hook
+
+    handles = []
+    try:
+        for layer in layers:  # inside `try`: an index past the last must not leave the first hooks behind
+            handles.append(blocks.modules[layer].register_forward_hook(hook_for(layer)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    if silent:
+        raise EavssError(f"the hooks on blocks {sorted(silent)} of {blocks.path} never fired: the blocks did not run")

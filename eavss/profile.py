@@ -1,0 +1,178 @@
+"""A model's profile: what truthful and hallucinated answers do to each of its blocks."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eavss import scores
+from eavss.batches import Batch
+from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.errors import EavssError
+from eavss.moments import TokenMoments, block_moments, masked_mean, token_statistics
+
+
+@dataclass(frozen=True)
+class PairedBatch:
+    """The answers of some questions as one padded batch; a question's answers are never divided between batches.
+
+    Args:
+        batch: B sequences, each a prompt and one answer.
+        question: (B,) integers, which question of this batch each sequence belongs to: 0, 1, ... without gaps.
+        hallucinated: (B,) booleans, whether the sequence's answer is a hallucinated one.
+    """
+
+    batch: Batch
+    question: Tensor
+    hallucinated: Tensor
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """What the scores are computed from; L blocks, n questions, H hidden units.
+
+    Args:
+        states: (n, 2, L, H) float32, the answers' mean states: [:, 0] truthful, [:, 1] hallucinated. Several answers
+            of one kind are averaged within their question.
+        all_tokens: moments over every real token, prompts included, (L,) each.
+        hallucinated_tokens: moments over the tokens of hallucinated answers, (L,) each.
+        pairs: how many truthful-hallucinated pairs the questions' answers make.
+    """
+
+    states: Tensor
+    all_tokens: TokenMoments
+    hallucinated_tokens: TokenMoments
+    pairs: int
+
+    @property
+    def questions(self) -> int:
+        return self.states.shape[0]
+
+    @property
+    def differences(self) -> Tensor:
+        """d = hallucinated minus truthful, (n, L, H)."""
+        return self.states[:, 1] - self.states[:, 0]
+
+    @staticmethod
+    def merge(parts: list["LayerProfile"]) -> "LayerProfile":
+        """The profile of all questions from the profiles of some of them, in the order given.
+
+        Raises:
+            EavssError: fewer than two questions, from which nothing systematic can be told.
+        """
+        if sum(part.questions for part in parts) < 2:
+            raise EavssError("scoring needs at least two questions with a truthful and a hallucinated answer")
+        return LayerProfile(
+            torch.cat([part.states for part in parts]),
+            sum((part.all_tokens for part in parts[1:]), parts[0].all_tokens),
+            sum((part.hallucinated_tokens for part in parts[1:]), parts[0].hallucinated_tokens),
+            sum(part.pairs for part in parts),
+        )
+
+    def layer_scores(self) -> list[dict[str, Any]]:
+        """One dict a block, as `layers.json` holds them (keys may be added, never renamed)."""
+        paper, scale_free = scores.avss(self.all_tokens), scores.scale_free_avss(self.all_tokens)
+        differences = self.differences.double()
+        columns = {
+            "hsav": scores.hsav(differences),
+            "hss": scores.hss(differences),
+            "contrast": scores.eavss_contrast(differences),
+            "conditional": scores.eavss_conditional(self.hallucinated_tokens),
+            "navss": scores.normalised(paper),
+            "cavss": scores.cumulative(paper),
+        }
+        values = {name: column.tolist() for name, column in columns.items()}
+        return [
+            {
+                "layer": layer,
+                "avss": {"paper": float(paper[layer]), "scale_free": float(scale_free[layer])},
+                "navss": values["navss"][layer],
+                "cavss": values["cavss"][layer],
+                "hsav": values["hsav"][layer],
+                "hss": values["hss"][layer],
+                "eavss": {"contrast": values["contrast"][layer], "conditional": values["conditional"][layer]},
+            }
+            for layer in range(len(paper))
+        ]
+
+
+def profile_model(model: nn.Module, batches: Iterable[PairedBatch]) -> LayerProfile:
+    """Run every batch through `model` and merge what its blocks put out.
+
+    Raises:
+        EavssError: a hook never fired, a question lacks a truthful or a hallucinated answer or its tokens, or there
+            are fewer than two questions.
+    """
+    return LayerProfile.merge([profile_batch(model, batch) for batch in batches])
+
+
+@torch.no_grad()
+def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
+    """The profile of one batch's questions, with everything moved to the CPU once, at the end.
+
+    Raises:
+        EavssError: as `profile_model`.
+    """
+    weights = _answer_weights(paired)
+    device = next(model.parameters()).device
+    batch, weights = paired.batch.to(device), weights.to(device)
+    real, halluc = batch.attention_mask.bool(), batch.answer_mask & paired.hallucinated.to(device).unsqueeze(1)
+    states: list[Tensor] = []
+    all_tokens: list[TokenMoments] = []
+    hallucinated_tokens: list[TokenMoments] = []
+
+    def receive(_layer: int, output: Tensor) -> None:
+        hidden = output.float()  # (B, T, H)
+        statistics = token_statistics(hidden)
+        answers = masked_mean(hidden, batch.answer_mask)  # (B, H)
+        states.append((weights @ answers).unflatten(0, (-1, 2)))  # (2n, B) @ (B, H) -> (n, 2, H)
+        all_tokens.append(block_moments(statistics, masked_mean(hidden, real), real))
+        hallucinated_tokens.append(block_moments(statistics, answers, halluc))
+
+    blocks = find_blocks(model)
+    with _evaluating(model), capture_block_outputs(blocks, list(range(len(blocks.modules))), receive):
+        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
+    return LayerProfile(
+        torch.stack(states, dim=2).cpu(),  # (n, 2, L, H)
+        TokenMoments.stack(all_tokens),
+        TokenMoments.stack(hallucinated_tokens),
+        _count_pairs(paired),
+    )
+
+
+def _answer_weights(paired: PairedBatch) -> Tensor:
+    """(2n, B): row 2q averages question q's truthful answers, row 2q + 1 its hallucinated ones."""
+    empty = (~paired.batch.answer_mask.any(1)).nonzero().flatten().tolist()
+    if empty:
+        raise EavssError(f"sequences {empty} of the batch have no counted answer token")
+    n = int(paired.question.max()) + 1
+    rows = paired.question * 2 + paired.hallucinated.long()  # (B,)
+    counts = torch.bincount(rows, minlength=2 * n)
+    if (counts == 0).any():
+        row = int((counts == 0).nonzero()[0])
+        kind = "hallucinated" if row % 2 else "truthful"
+        raise EavssError(f"question {row // 2} of the batch has no {kind} answer")
+    weights = torch.zeros(2 * n, len(rows))
+    weights[rows, torch.arange(len(rows))] = 1 / counts[rows].float()
+    return weights
+
+
+def _count_pairs(paired: PairedBatch) -> int:
+    n = int(paired.question.max()) + 1
+    right, wrong = (torch.bincount(paired.question[paired.hallucinated == kind], minlength=n) for kind in (False, True))
+    return int((right * wrong).sum())
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off inside, and every part of the model in its own mode afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,85 @@
+"""Which blocks to train: plain functions from a profile to layer indices."""
+
+import math
+import random
+from typing import Any, Literal, get_args
+
+from eavss.errors import EavssError
+
+Selector = Literal["eavss", "hsav", "avss", "first", "middle", "last", "random", "all"]
+Form = Literal["contrast", "conditional"]
+Estimator = Literal["paper", "scale_free"]
+SELECTORS: tuple[str, ...] = get_args(Selector)
+
+
+def count_to_select(fraction: float, layers: int) -> int:
+    """max(1, floor(fraction * L)) blocks."""
+    # 1e-9: 0.3 * 10 must give 3, although the float product is below it.
+    return max(1, math.floor(fraction * layers + 1e-9))
+
+
+def select_layers(
+    layer_scores: list[dict[str, Any]],
+    selector: Selector = "eavss",
+    fraction: float = 0.25,
+    form: Form = "contrast",
+    estimator: Estimator = "paper",
+    seed: int = 0,
+) -> list[int]:
+    """The sorted indices of the blocks that `selector` picks.
+
+    Args:
+        layer_scores: `LayerProfile.layer_scores()`, or the `layers` of a `layers.json`; one dict a block.
+        selector: `eavss`, `hsav` and `avss` take the highest scores (of a tie, the deeper block, since it trains
+            cheaper); `first`, `middle` and `last` take neighbours; `random` is seeded; `all` takes every block.
+        fraction: share of blocks, rounded down, at least one.
+        form: which EAVSS.
+        estimator: which AVSS.
+
+    Raises:
+        EavssError: the fraction is not in (0, 1], or the selector is unknown.
+    """
+    if not 0 < fraction <= 1:
+        raise EavssError(f"select_fraction: {fraction} selects no block or too many; it should be above 0, at most 1")
+    total = len(layer_scores)
+    count = count_to_select(fraction, total)
+    match selector:
+        case "eavss":
+            return _highest([layer["eavss"][form] for layer in layer_scores], count)
+        case "hsav":
+            return _highest([layer["hsav"] for layer in layer_scores], count)
+        case "avss":
+            return _highest([layer["avss"][estimator] for layer in layer_scores], count)
+        case "first":
+            return list(range(count))
+        case "middle":
+            start = (total - count) // 2
+            return list(range(start, start + count))
+        case "last":
+            return list(range(total - count, total))
+        case "random":
+            return sorted(random.Random(seed).sample(range(total), count))
+        case "all":
+            return list(range(total))
+    raise EavssError(f"selector: {selector!r} should be one of {', '.join(SELECTORS)}")
+
+
+def check_layers(layers: list[int], total: int) -> list[int]:
+    """An explicit list of layer indices, checked and sorted.
+
+    Raises:
+        EavssError: the list is empty, repeats an index, or holds one outside 0 to total - 1. (PEFT takes an empty list
+            for "all layers" and ignores an index past the last.)
+    """
+    if not layers:
+        raise EavssError("layers: the list is empty, so no block would be trained; name some, or leave the key out")
+    outside = [layer for layer in layers if not 0 <= layer < total]
+    if outside:
+        raise EavssError(f"layers: {outside} lie outside the model's blocks, which are 0 to {total - 1}")
+    if len(set(layers)) < len(layers):
+        raise EavssError(f"layers: {layers} names a block twice")
+    return sorted(layers)
+
+
+def _highest(scores: list[float], count: int) -> list[int]:
+    return sorted(sorted(range(len(scores)), key=lambda layer: (scores[layer], layer), reverse=True)[:count])

@@ -1,0 +1,48 @@
+"""Each term of the loss, against values worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from train.losses import cross_entropy, dpo, infonce
+
+
+def test_cross_entropy_is_a_mean_of_means() -> None:
+    """Answer 1: tokens at -1 and -3, mean 2. Answer 2: one token at -6, mean 6. Their mean is 4, not 10 / 3."""
+    logprobs = torch.tensor([[0.0, -1.0, -3.0], [0.0, -6.0, -9.0]])
+    mask = torch.tensor([[False, True, True], [False, True, False]])
+    assert cross_entropy(logprobs, mask).item() == pytest.approx(4.0)
+
+
+def test_dpo_of_an_untrained_model_is_log_two() -> None:
+    same = torch.tensor([-5.0, -7.0])
+    assert dpo(same, same - 1, same, same - 1, beta=0.1).item() == pytest.approx(math.log(2))
+
+
+def test_dpo_by_hand() -> None:
+    """chosen rose by 2, rejected fell by 3: margin 5, times beta 0.2 = 1, -log sigmoid(1) = log(1 + 1/e)."""
+    loss = dpo(torch.tensor([-3.0]), torch.tensor([-8.0]), torch.tensor([-5.0]), torch.tensor([-5.0]), beta=0.2)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)))
+
+
+def test_infonce_by_hand() -> None:
+    """Similarity 1 with the positive, 0 with one negative, at tau 0.5: -log(e^2 / (e^2 + e^0))."""
+    anchor, positive = torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[1.0, 0.0]]])
+    hallucinated = torch.tensor([[[0.0, 2.0]]])
+    expected = -math.log(math.exp(2) / (math.exp(2) + 1))
+    assert infonce(anchor, positive, hallucinated, temperature=0.5).item() == pytest.approx(expected)
+
+
+def test_infonce_falls_as_hallucinated_states_move_away() -> None:
+    anchor = torch.tensor([[[1.0, 0.0]]])
+    near, far = torch.tensor([[[1.0, 0.1]]]), torch.tensor([[[-1.0, 0.1]]])
+    assert infonce(anchor, anchor, far, 0.1) < infonce(anchor, anchor, near, 0.1)
+
+
+def test_infonce_averages_over_blocks() -> None:
+    one = torch.randn(1, 2, 4, generator=torch.Generator().manual_seed(0))
+    other = torch.randn(1, 2, 4, generator=torch.Generator().manual_seed(1))
+    both = infonce(torch.cat([one, other]), torch.cat([other, one]), torch.cat([one, one]), 0.1)
+    apart = (infonce(one, other, one, 0.1) + infonce(other, one, one, 0.1)) / 2
+    assert both.item() == pytest.approx(apart.item(), rel=1e-5)

@@ -1,0 +1,230 @@
+"""The recipe: every key it may hold, and strict reading of it."""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
+
+import torch
+from transformers import IntervalStrategy, TrainingArguments
+from trl import TrlParser
+
+from data.sources import SETS
+from eavss.selectors import SELECTORS, Estimator, Form, Selector
+from train.errors import RecipeError
+from train.hardware import choose_dtype, say
+from train.recipe_types import check_value, read_recipe
+
+Dtype = Literal["auto", "bfloat16", "float32"]
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class EavssArguments:
+    """The keys of our own; the rest of a recipe are `transformers.TrainingArguments`.
+
+    Where a key is one that TRL or PEFT has, it has their name and their meaning.
+    """
+
+    # The model
+    model_name_or_path: str = field(metadata={"help": "A Hub id, or a folder with a causal LM and its tokenizer."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the model's repo brings."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "As in from_pretrained."})
+    dtype: Dtype = field(
+        default="auto", metadata={"help": "auto: bfloat16 where this machine computes it fast, else float32."}
+    )
+    # The data
+    dataset: str = field(
+        default="truthfulqa",
+        metadata={"help": f"One of {', '.join(SETS)}, or a .jsonl, .json or .parquet file or a Hub id of preferences."},
+    )
+    datasets_root: str | None = field(
+        default=None, metadata={"help": "Unset: the Hub; `samples`: what ships; else a folder in Hub layout."}
+    )
+    evaluation_share: float = field(default=0.1, metadata={"help": "Share of own preferences kept for evaluation."})
+    prompt_style: Literal["plain", "chat"] = field(
+        default="plain", metadata={"help": "plain: 'Question: ...\\nAnswer:'; chat: the tokenizer's chat template."}
+    )
+    max_length: int = field(default=512, metadata={"help": "Tokens of prompt and answer; the prompt's start is cut."})
+    mined_answers: int = field(
+        default=3, metadata={"help": "Model-written answers tried per question of a set without wrong ones; 0: none."}
+    )
+    # Scoring
+    score_questions: int = field(default=256, metadata={"help": "Training questions that the profile is made from."})
+    score_answers: int = field(default=4, metadata={"help": "Answers of each kind that a question adds at most."})
+    # Selection
+    selector: Selector = field(default="eavss", metadata={"help": f"One of {', '.join(SELECTORS)}."})
+    form: Form = field(default="contrast", metadata={"help": "Which EAVSS: contrast or conditional."})
+    estimator: Estimator = field(default="paper", metadata={"help": "Which AVSS: paper or scale_free."})
+    select_fraction: float = field(default=0.25, metadata={"help": "Share of the blocks to train, rounded down."})
+    layers: list[int] | None = field(default=None, metadata={"help": "Train these blocks, whatever the scores."})
+    # LoRA
+    lora_r: int = field(default=8, metadata={"help": "LoRA rank."})
+    lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout on LoRA's input."})
+    lora_target_modules: list[str] | None = field(
+        default=None, metadata={"help": "Linear layers inside a block, as q_proj v_proj; unset: all of them."}
+    )
+    # Loss
+    train_questions: int | None = field(default=None, metadata={"help": "Train on so many questions; unset: all."})
+    pairs_per_question: int = field(default=4, metadata={"help": "Contrast pairs drawn from each question at most."})
+    ce_weight: float = field(default=1.0, metadata={"help": "Weight of the cross-entropy of the truthful answer."})
+    dpo_weight: float = field(default=1.0, metadata={"help": "Weight of the DPO term at the output (lambda)."})
+    infonce_weight: float = field(default=0.0, metadata={"help": "Weight of InfoNCE at the selected blocks (mu)."})
+    beta: float = field(default=0.1, metadata={"help": "DPO's beta."})
+    infonce_temperature: float = field(default=0.1, metadata={"help": "InfoNCE's tau."})
+    # Evaluation
+    evaluate_on: list[str] = field(
+        default_factory=lambda: list(SETS), metadata={"help": "Sets evaluated before and after training."}
+    )
+    eval_limit: int | None = field(default=None, metadata={"help": "Evaluate at most so many questions of each set."})
+    eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
+
+    def __post_init__(self) -> None:
+        _require(0 < self.select_fraction <= 1, "select_fraction", self.select_fraction, "above 0, at most 1")
+        _require(0 < self.evaluation_share < 1, "evaluation_share", self.evaluation_share, "between 0 and 1")
+        _require(0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "at least 0 and below 1")
+        _require(self.max_length >= 16, "max_length", self.max_length, "16 or more")
+        _require(self.score_questions >= 2, "score_questions", self.score_questions, "2 or more")
+        for key in ("score_answers", "lora_r", "lora_alpha", "pairs_per_question", "eval_token_budget"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        for key in ("train_questions", "eval_limit"):
+            _require(getattr(self, key) is None or getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        for key in ("beta", "infonce_temperature"):
+            _require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
+        for key in ("ce_weight", "dpo_weight", "infonce_weight", "mined_answers"):
+            _require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
+        weights = [self.ce_weight, self.dpo_weight, self.infonce_weight]
+        _require(any(weights), "ce_weight, dpo_weight, infonce_weight", weights, "not all 0")
+        unknown = [name for name in self.evaluate_on if name not in SETS]
+        _require(not unknown, "evaluate_on", unknown, f"among {', '.join(SETS)}")
+
+
+def _require(holds: bool, key: str, value: object, right: str) -> None:
+    if not holds:
+        raise RecipeError(f"{key}: {value} should be {right}")
+
+
+def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingArguments]:
+    """Read `--config RECIPE` and the command line, which overrides it, into checked arguments.
+
+    Raises:
+        RecipeError: a key is misspelt, repeated or missing, or a value has the wrong type, choice or range.
+    """
+    arguments = _split_equals(list(sys.argv[1:] if argv is None else argv))
+    _check_flags(arguments)
+    parser = _Parser((EavssArguments, TrainingArguments), allow_abbrev=False)  # type: ignore[arg-type] # (TRL's hint)
+    path = _take(arguments, "config")
+    recipe = {} if path is None else _checked(read_recipe(Path(path)))
+    deepspeed = _take(arguments, "deepspeed") or recipe.pop("deepspeed", None)
+    dtype = _given(arguments, "dtype") or recipe.get("dtype", "auto")
+    parser.set_defaults_with_config(**_machine_values(dtype, deepspeed) | recipe)
+    try:
+        eavss, training = parser.parse_args_into_dataclasses(arguments)
+    except RecipeError:
+        raise
+    except (ValueError, ImportError, OSError) as error:  # raised by TrainingArguments' own checks
+        raise RecipeError(" ".join(str(error).split())) from None
+    _check_training(training)
+    return eavss, training
+
+
+class _Parser(TrlParser):
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"command line: {message}")
+
+
+def _keys() -> dict[str, Any]:
+    return get_type_hints(EavssArguments) | {
+        name: hint
+        for name, hint in get_type_hints(TrainingArguments).items()
+        if any(f.name == name and f.init for f in fields(TrainingArguments))
+    }
+
+
+def _split_equals(argv: list[str]) -> list[str]:
+    """`--key=value` as two words, because TrlParser refuses `--config=x`."""
+    return [part for word in argv for part in (word.split("=", 1) if word.startswith("--") and "=" in word else [word])]
+
+
+def _check_flags(argv: list[str]) -> None:
+    flags = [word[2:].replace("-", "_") for word in argv if word.startswith("--")]
+    for flag in flags:
+        if flag in ("config", "help") or flag.removeprefix("no_") in _keys():
+            continue
+        _check_key(flag, "command line")
+    repeated = {flag for flag in flags if flags.count(flag) > 1}
+    if repeated:
+        raise RecipeError(f"command line: --{min(repeated)} is given twice")
+
+
+def _check_key(key: str, where: str) -> None:
+    if key in _keys():
+        return
+    nearest = difflib.get_close_matches(key, _keys(), n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise RecipeError(f"{where}: unknown key {key!r}{hint}")
+
+
+def _checked(recipe: dict[str, Any]) -> dict[str, Any]:
+    for key in recipe:
+        _check_key(key, "recipe")
+    hints = _keys()
+    return {key: check_value(key, value, hints[key]) for key, value in recipe.items()}
+
+
+def _given(argv: list[str], key: str) -> str | None:
+    """The value of `--key value` in `argv`, or None where it is not given."""
+    if f"--{key}" not in argv:
+        return None
+    value = argv[argv.index(f"--{key}") + 1 :][:1]
+    if not value or value[0].startswith("--"):
+        raise RecipeError(f"command line: --{key}: a value should follow")
+    return value[0]
+
+
+def _take(argv: list[str], key: str) -> str | None:
+    """`_given`, with both words removed from `argv`."""
+    value = _given(argv, key)
+    if value is not None:
+        position = argv.index(f"--{key}")
+        del argv[position : position + 2]
+    return value
+
+
+def _machine_values(dtype: str, deepspeed: str | dict[str, Any] | None) -> dict[str, Any]:
+    """What depends on the machine and the launcher, not on the recipe; other keys of the recipe still win."""
+    values: dict[str, Any] = {
+        "use_cpu": not torch.accelerator.is_available(),
+        "bf16": dtype in get_args(Dtype) and choose_dtype(dtype) is torch.bfloat16,
+        "report_to": "none",
+    }
+    if deepspeed and "RANK" not in os.environ:
+        say("started without a launcher: one process, DeepSpeed is off")
+    elif isinstance(deepspeed, str):
+        values["deepspeed"] = str(_deepspeed_path(deepspeed))
+    elif deepspeed:
+        values["deepspeed"] = deepspeed
+    return values
+
+
+def _deepspeed_path(path: str) -> Path:
+    for candidate in (Path(path), REPOSITORY / path):
+        if candidate.is_file():
+            return candidate
+    raise RecipeError(f"deepspeed: no file {path}; recipes/deepspeed holds zero2.json and zero3.json")
+
+
+def _check_training(training: TrainingArguments) -> None:
+    for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        _require(getattr(training, key) >= 1, key, getattr(training, key), "1 or more")
+    _require(training.learning_rate > 0, "learning_rate", training.learning_rate, "above 0")
+    steps = (training.max_steps, training.num_train_epochs)
+    _require(max(steps) > 0, "max_steps, num_train_epochs", steps, "above 0, one of them")
+    evaluation_is_ours = IntervalStrategy(training.eval_strategy) is IntervalStrategy.NO
+    _require(evaluation_is_ours, "eval_strategy", training.eval_strategy, "left out: evaluate_on names the sets")
+    _require(not training.push_to_hub, "push_to_hub", training.push_to_hub, "left out: uploading is not built yet")

@@ -1,0 +1,234 @@
+"""The main job: score the blocks, select some, put LoRA on them, train, evaluate, report.
+
+    deepspeed train/contrastive.py --config recipes/truthfulqa.yaml --output_dir outputs/truthfulqa
+
+Plain `python train/contrastive.py ...` works too, on one process.
+"""
+
+import platform
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import datasets
+import transformers
+from peft import PeftModel
+from safetensors.torch import save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from data.errors import DataError
+from data.examples import Example
+from data.hallucinations import with_model_answers, with_similar_answers
+from data.sources import load_sides
+from eavss.blocks import find_blocks
+from eavss.errors import EavssError
+from eavss.plots import plot_profile
+from eavss.profile import LayerProfile, profile_batch
+from eavss.selectors import check_layers, select_layers
+from train.arguments import EavssArguments, parse
+from train.benchmarks import load_benchmarks, run_benchmarks
+from train.distributed import map_sharded
+from train.encoding import Encoder
+from train.errors import ModelError, RecipeError
+from train.export import save_adapter
+from train.files import write_json, write_whole
+from train.generation import AnswerWriter
+from train.hardware import choose_dtype, fail, is_main_process, peak_memory_bytes, say, share_cores
+from train.likelihood import AnswerScorer
+from train.models import add_lora, load_adapted, load_model, load_tokenizer
+from train.pairs import ContrastPairs, make_pairs, paired_batches
+from train.report import comparison_table, write_report
+from train.trainer import ContrastiveTrainer
+
+_PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
+
+
+def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
+    """Run the whole job and return what `results.json` holds."""
+    output = Path(str(training.output_dir))
+    set_seed(training.seed)
+    say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
+
+    _banner("Model and data")
+    tokenizer = load_tokenizer(args)
+    encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
+    benchmarks = load_benchmarks(args, training.seed)
+    sides = load_sides(args.dataset, args.datasets_root, args.evaluation_share)
+    model = load_model(args, training)
+    chosen = check_layers(args.layers, len(find_blocks(model).modules)) if args.layers is not None else None
+    examples = _training_examples(sides.train, model, tokenizer, args, training.seed)
+    say(
+        f"{args.dataset}: {len(examples)} training questions; evaluation on "
+        + ", ".join(f"{benchmark.name} ({len(benchmark.examples)})" for benchmark in benchmarks)
+    )
+
+    _banner("Score")
+    profile = score(model, examples[: args.score_questions], encoder, args, training.seed)
+
+    _banner("Select")
+    layers = layers_record(profile, chosen, args, training.seed)
+    say(f"selected blocks {layers['selected']} of {len(layers['layers'])} ({layers['selector']})")
+    if is_main_process():
+        write_profile(output, layers, profile)
+
+    _banner("Evaluate before training")
+    scorer = AnswerScorer(model, encoder, args.eval_token_budget)
+    before = run_benchmarks(benchmarks, scorer, "before")
+
+    _banner("Train")
+    pairs = make_pairs(
+        examples[: args.train_questions], scorer, args.pairs_per_question, args.infonce_weight > 0, training.seed
+    )
+    adapted = add_lora(model, layers["selected"], args)
+    train_figures = train(adapted, layers["selected"], pairs, tokenizer, args, training)
+    save_adapter(adapted, output / "adapter")
+    del model, adapted, scorer
+    training.distributed_state.wait_for_everyone()
+
+    _banner("Evaluate after training")
+    reloaded = load_adapted(args, training, output / "adapter")
+    after = run_benchmarks(benchmarks, AnswerScorer(reloaded, encoder, args.eval_token_budget), "after")
+
+    results = {
+        "model": args.model_name_or_path,
+        "dataset": args.dataset,
+        "selected": layers["selected"],
+        "benchmarks": {
+            name: {"n": entry["n"], "before": entry["score"], "after": after[name]["score"]}
+            for name, entry in before.items()
+        },
+        "train": train_figures,
+        "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+    }
+    if is_main_process():
+        write_json(output / "results.json", results)
+        write_report(output, results, layers, asdict(args))
+    _banner("Results")
+    say(f"selected blocks {layers['selected']}")
+    say(comparison_table(results["benchmarks"]))
+    say(f"written to {output}: results.json, report.html, layers.json, layers.png, pairs.safetensors, adapter/")
+    return results
+
+
+def _banner(title: str) -> None:
+    say(f"\n*** {title} ***")
+
+
+def _training_examples(
+    pool: list[Example],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    args: EavssArguments,
+    seed: int,
+) -> list[Example]:
+    """The training questions that this run uses, in a seeded order, each with hallucinated answers."""
+    wanted = len(pool) if args.train_questions is None else max(args.train_questions, args.score_questions)
+    examples = random.Random(seed).sample(pool, min(wanted, len(pool)))
+    writer = AnswerWriter(model, tokenizer, examples, args.mined_answers, seed)
+    examples = with_model_answers(examples, args.mined_answers, writer)
+    lacking = any("dataset" not in example.origins for example in examples)
+    examples = with_similar_answers(examples, pool, args.mined_answers + 1 if lacking else 1, seed)
+    if args.infonce_weight and not any(len(example.truthful) > 1 for example in examples):
+        raise RecipeError("infonce_weight: no training question has two truthful answers; it should be 0")
+    return examples
+
+
+def score(
+    model: PreTrainedModel, examples: list[Example], encoder: Encoder, args: EavssArguments, seed: int
+) -> LayerProfile:
+    """The profile of `model` on training questions, the batches divided among the ranks."""
+    batches = paired_batches(examples, encoder, args.score_answers, args.eval_token_budget, seed)
+    return LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
+
+
+def layers_record(profile: LayerProfile, chosen: list[int] | None, args: EavssArguments, seed: int) -> dict[str, Any]:
+    """What `layers.json` holds: every block's scores, and the blocks selected by them or named in the recipe."""
+    scores = profile.layer_scores()
+    selected = chosen or select_layers(scores, args.selector, args.select_fraction, args.form, args.estimator, seed)
+    return {
+        "model": args.model_name_or_path,
+        "dataset": args.dataset,
+        "questions": profile.questions,
+        "pairs": profile.pairs,
+        "tokens": int(profile.all_tokens.tokens[0]),
+        "seed": seed,
+        "layers": scores,
+        "selector": "layers" if chosen else args.selector,
+        "form": args.form,
+        "selected": selected,
+    }
+
+
+def write_profile(output: Path, layers: dict[str, Any], profile: LayerProfile) -> None:
+    """Write `layers.json`, `layers.png` and `pairs.safetensors`."""
+    write_whole(output / "pairs.safetensors", lambda path: save_file({"states": profile.states.contiguous()}, path))
+    title = f"{layers['model']} on {layers['dataset']}, {layers['questions']} questions"
+    write_whole(output / "layers.png", lambda path: plot_profile(layers["layers"], layers["selected"], title, path))
+    write_json(output / "layers.json", layers)
+
+
+def train(
+    model: PeftModel,
+    layers: list[int],
+    pairs: ContrastPairs,
+    tokenizer: PreTrainedTokenizerBase,
+    args: EavssArguments,
+    training: TrainingArguments,
+) -> dict[str, Any]:
+    """Train the adapter and return the `train` part of `results.json`."""
+    trainer = ContrastiveTrainer(model, layers, args, training, pairs, tokenizer)
+    start = time.perf_counter()
+    state = trainer.train(resume_from_checkpoint=_checkpoint(training))
+    seconds = time.perf_counter() - start
+    trainer.save_state()
+    seen = state.global_step * training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    return {
+        "steps": state.global_step,
+        "seconds": seconds,
+        "pairs_per_second": seen / seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "loss": state.training_loss,
+    }
+
+
+def _checkpoint(training: TrainingArguments) -> str | None:
+    wanted = training.resume_from_checkpoint
+    if wanted is None or wanted.lower() == "false":
+        return None
+    if wanted.lower() == "true":
+        folder = str(training.output_dir)
+        wanted = get_last_checkpoint(folder) if Path(folder).is_dir() else None
+        if wanted is None:
+            raise RecipeError(f"resume_from_checkpoint: there is no checkpoint in {training.output_dir}")
+    if not Path(wanted).is_dir():
+        raise RecipeError(f"resume_from_checkpoint: no folder {wanted}")
+    return wanted
+
+
+def quiet_other_ranks() -> None:
+    """One rank's progress bars are enough, and none for reading a file."""
+    datasets.disable_progress_bars()
+    if not is_main_process():
+        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.set_verbosity_error()
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Parse, run, and turn a user's mistake into one line and the exit status 2."""
+    share_cores()
+    quiet_other_ranks()
+    try:
+        main(*parse(argv))
+    except (RecipeError, DataError, EavssError, ModelError) as error:
+        return fail(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,9 @@
+"""Errors of this package that a user can mend."""
+
+
+class RecipeError(ValueError):
+    """A recipe or the command line is not as it should be; the message names the key and what would be right."""
+
+
+class ModelError(ValueError):
+    """The model cannot be loaded, or the adapter did not land where it should."""

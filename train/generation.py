@@ -1,0 +1,100 @@
+"""The model's own answers, from which its hallucinations are mined."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.examples import Example
+from train.distributed import map_sharded
+from train.files import cache_folder, write_text
+from train.hardware import is_main_process
+
+_BATCH = 16
+_NEW_TOKENS = 16
+_SHOTS = 4
+_SHOT_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class AnswerWriter:
+    """Lets a model answer questions, one greedy and some sampled answers each; kept on disk.
+
+    The prompt shows four questions with their answers, so that a model answers in the set's style and stops at the end
+    of the line; without them an instruction-tuned model writes sentences, which could be told from the truth by length.
+
+    Args:
+        model: a whole causal LM.
+        tokenizer: its tokenizer.
+        shots: examples to show, such as the training questions.
+        answers: how many answers a question, the greedy one included.
+        seed: for the sampled answers, which are drawn at temperature 1.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    shots: Sequence[Example]
+    answers: int
+    seed: int
+
+    def __call__(self, examples: Sequence[Example]) -> list[list[str]]:
+        """For each example the answers written; an answer that did not end within 16 tokens is left out."""
+        cached = cache_folder() / "answers" / f"{self._key(examples)}.json"
+        if cached.is_file():
+            found: list[list[str]] = json.loads(cached.read_text(encoding="utf-8"))
+            return found
+        prompts = [self._prompt(example) for example in examples]
+        batches = [(start, prompts[start : start + _BATCH]) for start in range(0, len(prompts), _BATCH)]
+        written = [answers for batch in map_sharded(self._write, batches, "mining answers") for answers in batch]
+        if is_main_process():
+            write_text(cached, json.dumps(written))
+        return written
+
+    def _prompt(self, example: Example) -> str:
+        short = [shot for shot in self.shots if len(shot.truthful[0]) <= _SHOT_CHARACTERS]
+        shown = [shot for shot in short if shot.question != example.question][:_SHOTS]
+        lines = [f"Question: {shot.question}\nAnswer: {shot.truthful[0]}" for shot in shown]
+        return "\n\n".join([*lines, f"Question: {example.question}\nAnswer:"])
+
+    @torch.no_grad()
+    def _write(self, batch: tuple[int, list[str]]) -> list[list[str]]:
+        start, prompts = batch
+        self.model.eval()
+        # Seeded by batch, so that the answers do not depend on how many ranks share the batches.
+        torch.manual_seed(self.seed * 1_000_003 + start)
+        encoded = self.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(self.model.device)
+        common = {"max_new_tokens": _NEW_TOKENS, "min_new_tokens": 1, "pad_token_id": self.tokenizer.pad_token_id or 0}
+        greedy = self.model.generate(**encoded, do_sample=False, **common)  # type: ignore[operator] # (torch's __getattr__)
+        rows = [[text] for text in self._texts(greedy, encoded["input_ids"].shape[1])]
+        if self.answers > 1:
+            sampled = self.model.generate(  # type: ignore[operator]
+                **encoded, do_sample=True, temperature=1.0, top_k=0, num_return_sequences=self.answers - 1, **common
+            )
+            texts = self._texts(sampled, encoded["input_ids"].shape[1])
+            for number, text in enumerate(texts):
+                rows[number // (self.answers - 1)].append(text)
+        return [[text for text in row if text] for row in rows]
+
+    def _texts(self, generated: torch.Tensor, prompt_length: int) -> list[str]:
+        """The first line of each answer, or "" where it has none or does not end."""
+        texts = []
+        for ids in generated[:, prompt_length:]:
+            ended = self.tokenizer.eos_token_id in ids
+            line, newline, _ = str(self.tokenizer.decode(ids, skip_special_tokens=True)).lstrip(" ").partition("\n")
+            texts.append(line.strip().rstrip(".") if newline or ended else "")
+        return texts
+
+    def _key(self, examples: Sequence[Example]) -> str:
+        digest = hashlib.sha256(_fingerprint(self.model))
+        settings = [self.answers, self.seed, _BATCH, _NEW_TOKENS, str(self.model.dtype)]
+        digest.update(json.dumps([settings, [self._prompt(example) for example in examples]]).encode())
+        return digest.hexdigest()[:32]
+
+
+def _fingerprint(model: PreTrainedModel) -> bytes:
+    """A hash of the weights' sums: the same wherever the model lies, another for another revision."""
+    sums = [parameter.detach().double().sum().item() for parameter in model.parameters()]
+    return hashlib.sha256(json.dumps([model.config.model_type, sums]).encode()).digest()

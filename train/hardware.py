@@ -1,0 +1,61 @@
+"""What this machine is, and how the ranks on it share it."""
+
+import os
+import resource
+import sys
+import time
+
+import torch
+
+
+def choose_dtype(wanted: str) -> torch.dtype:
+    """`auto` as the dtype in which this machine computes fast; any other name as that dtype.
+
+    On a GPU bfloat16 where it is native. On a CPU bfloat16 with AMX or AVX512-BF16 (2-4x float32 here), otherwise
+    float32, because emulated bfloat16 is slower. Told by the instruction set, not by a timing, so that a machine
+    always answers alike.
+    """
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float32
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def share_cores() -> None:
+    """Divide the cores among the ranks of this machine; without it each rank starts a thread on every core."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_SIZE", "1")))  # set by DeepSpeed's launcher
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # otherwise accelerate takes all cores for each rank
+        torch.set_num_threads(threads)
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held: on the GPU if it uses one, otherwise resident on the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, or the only process; told by the launcher's variables, so known from the start."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(text: str = "") -> None:
+    """Print once, however many ranks."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+def fail(message: str) -> int:
+    """Print a user's error once, however many ranks, and return the exit status 2.
+
+    A launcher kills all ranks once one has ended, so the others leave rank 0 the time to speak; if they are still there
+    afterwards, the error was theirs alone, and they print it.
+    """
+    if not is_main_process():
+        time.sleep(20)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return 2

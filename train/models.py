@@ -1,0 +1,139 @@
+"""Load a model whole, put LoRA on chosen blocks, and load an adapter back."""
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainingArguments,
+)
+from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
+
+from eavss.blocks import find_blocks
+from train.arguments import EavssArguments
+from train.errors import ModelError, RecipeError
+from train.hardware import choose_dtype
+
+
+def load_tokenizer(args: EavssArguments) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with the end-of-sequence as padding where it has none.
+
+    Raises:
+        ModelError: there is no such model, or it has no tokenizer.
+    """
+    with _loading(args):
+        tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path, **_source(args))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(args: EavssArguments, training: TrainingArguments) -> PreTrainedModel:
+    """The causal LM, whole on this rank's device, its dropout off.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be loaded as a causal LM from safetensors.
+    """
+    with _loading(args), _never_partitioned(training):
+        config = AutoConfig.from_pretrained(args.model_name_or_path, **_source(args))
+        for key, value in vars(config).items():
+            if key.endswith(("dropout", "pdrop")) and isinstance(value, float):
+                setattr(config, key, 0.0)  # the reference log-probabilities are computed without dropout
+        model = AutoModelForCausalLM.from_pretrained(
+            args.model_name_or_path,
+            config=config,
+            dtype=choose_dtype(args.dtype),
+            attn_implementation=args.attn_implementation,
+            use_safetensors=True,
+            **_source(args),
+        )
+    return model.to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
+
+
+def _source(args: EavssArguments) -> dict[str, str | bool]:
+    return {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
+
+
+@contextlib.contextmanager
+def _loading(args: EavssArguments) -> Iterator[None]:
+    name = args.model_name_or_path
+    looks_local = name.count("/") != 1 or name.startswith((".", "/", "~"))
+    if looks_local and not Path(name).is_dir():
+        raise ModelError(
+            f"model_name_or_path: no folder {name}; give a folder or a Hub id (`make model` builds the embedded one)"
+        )
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"model_name_or_path: {name} cannot be loaded: {first}") from None
+
+
+@contextlib.contextmanager
+def _never_partitioned(training: TrainingArguments) -> Iterator[None]:
+    # Under ZeRO-3 from_pretrained would partition the weights, and a forward pass outside the engine would fail. The
+    # engine partitions a whole model just as well, later.
+    config = training.hf_deepspeed_config if training.deepspeed else None
+    if config is None:
+        yield
+        return
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        set_hf_deepspeed_config(config)
+
+
+def add_lora(model: PreTrainedModel, layers: list[int], args: EavssArguments) -> PeftModel:
+    """LoRA on the linear layers of exactly the blocks `layers`.
+
+    Raises:
+        RecipeError: `lora_target_modules` names no linear layer of a block.
+        ModelError: other blocks than `layers` ended up trainable.
+    """
+    blocks = find_blocks(model)
+    linear = blocks.linear_names()
+    targets = linear if args.lora_target_modules is None else sorted(args.lora_target_modules)
+    unknown = [name for name in targets if name not in linear]
+    if unknown or not targets:
+        raise RecipeError(f"lora_target_modules: {unknown or 'an empty list'} should be among {', '.join(linear)}")
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=args.lora_r,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=targets,
+        layers_to_transform=layers,
+        layers_pattern=blocks.pattern,
+        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in blocks.modules[0].modules()),
+    )
+    adapted = get_peft_model(model, config)
+    trainable = trainable_blocks(adapted)
+    if trainable != layers:
+        raise ModelError(f"LoRA was meant for blocks {layers}, but {trainable} became trainable")
+    return adapted
+
+
+def trainable_blocks(model: torch.nn.Module) -> list[int]:
+    """The indices of the blocks with a trainable parameter; -1 stands first if one lies outside all blocks."""
+    blocks = find_blocks(model)
+    inside = {id(p): index for index, block in enumerate(blocks.modules) for p in block.parameters()}
+    return sorted({inside.get(id(p), -1) for p in model.parameters() if p.requires_grad})
+
+
+def load_adapted(args: EavssArguments, training: TrainingArguments, adapter: Path) -> PeftModel:
+    """The base model, fresh, with the adapter that was saved: what a user of the adapter will get."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    base = load_model(args, training)
+    with _never_partitioned(training):
+        return PeftModel.from_pretrained(base, adapter).eval()
