@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from data.answers import is_same_answer, normalise_answer
 from data.errors import DataError
-from data.examples import Example
+from data.examples import Example, normalise_question
 
 # Enough neighbours that some have another answer, few enough that they are still of the question's kind.
 _NEIGHBOURS = 20
@@ -46,7 +46,8 @@ def _nearest(examples: list[Example], pool: list[Example]) -> list[list[Example]
 
 
 def _top_up(example: Example, neighbours: list[Example], count: int, seed: int) -> Example:
-    candidates = [n.truthful[0] for n in neighbours if n.question != example.question]
+    own = normalise_question(example.question)
+    candidates = [n.truthful[0] for n in neighbours if normalise_question(n.question) != own]
     random.Random(f"{seed}:{example.question}").shuffle(candidates)
     added = _wrong_and_new(example, candidates)[: count - len(example.hallucinated)]
     topped_up = _with_answers(example, added, "similar")

@@ -6,6 +6,7 @@ from typing import Any
 from data.examples import Example
 
 COLUMNS = ("prompt", "chosen", "rejected")
+_ROLES = ("user", "assistant", "assistant")
 
 
 def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
@@ -15,20 +16,18 @@ def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
     user message and one assistant message are taken, and formatted as the recipe's `prompt_style` says.
 
     Raises:
-        ValueError: a column is missing, an answer is empty, or a conversation has more than one turn.
+        ValueError: an answer is missing or empty, or a conversation has more than one turn.
     """
     # The inner dicts serve as ordered sets: several rows of a prompt may repeat an answer.
     merged: dict[tuple[str, bool], tuple[dict[str, None], dict[str, None]]] = {}
-    for number, row in enumerate(rows, start=1):
-        try:
-            missing = [column for column in COLUMNS if not row.get(column)]
-            if missing:
-                raise ValueError(f"no {' and no '.join(missing)}; each row needs {', '.join(COLUMNS)}")
-            verbatim = isinstance(row["prompt"], str)
-            prompt, chosen, rejected = (_text(row[column]) for column in COLUMNS)
-            Example(name, prompt, (chosen,), (rejected,), ("dataset",))  # reports an empty one with its row's number
-        except ValueError as error:
-            raise ValueError(f"row {number}: {error}") from None
+    for row in rows:
+        missing = [column for column in COLUMNS if not row.get(column)]
+        if missing:
+            raise ValueError(f"no {' and no '.join(missing)}; each row needs {', '.join(COLUMNS)}")
+        values = [row[column] for column in COLUMNS]
+        verbatim = all(isinstance(value, str) for value in values)
+        prompt, chosen, rejected = values if verbatim else map(_only_message, values, _ROLES)
+        Example(name, prompt, (chosen,), (rejected,), ("dataset",))  # so that an empty one is told with its row
         right, wrong = merged.setdefault((prompt, verbatim), ({}, {}))
         right[chosen] = None
         wrong[rejected] = None
@@ -38,9 +37,11 @@ def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
     ]
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping) and "content" in value[0]:
-        return str(value[0]["content"])
-    raise ValueError(f"{value!r} is neither a string nor a list of one message; several turns are not supported")
+def _only_message(messages: Any, role: str) -> str:
+    match messages:
+        case [{"role": found, "content": str(content)}] if found == role:
+            return content
+    raise ValueError(
+        f"prompt, chosen and rejected should be three strings, or three lists of one message; there is no single "
+        f"{role} message here (several turns are not supported)"
+    )

@@ -1,6 +1,6 @@
 """Where rows come from: the Hub, a local mirror in Hub layout, the samples that ship, or a user's own file."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -44,12 +44,15 @@ def load_sides(dataset: str, datasets_root: str | None = None, evaluation_share:
     if dataset in SETS:
         return _load_set(SETS[dataset], datasets_root)
     rows, where = _preference_rows(dataset, datasets_root)
-    found = _examples(lambda: preferences.examples(rows, dataset), where)
-    sides = _split_by_hash(found, evaluation_share)
+    found = _examples(lambda counted: preferences.examples(counted, dataset), rows, where)
+    return _both_sides(_split_by_hash(found, evaluation_share), where)
+
+
+def _both_sides(sides: Sides, where: str) -> Sides:
     if not sides.train or not sides.evaluation:
         raise DataError(
-            f"{where}: {len(found)} prompts leave {len(sides.train)} to train on and {len(sides.evaluation)} for "
-            f"evaluation (evaluation_share {evaluation_share}); both need at least one"
+            f"{where}: {len(sides.train)} questions are left to train on and {len(sides.evaluation)} for evaluation; "
+            "both need at least one"
         )
     return sides
 
@@ -57,10 +60,11 @@ def load_sides(dataset: str, datasets_root: str | None = None, evaluation_share:
 def _load_set(module: ModuleType, root: str | None) -> Sides:
     train = _set_examples(module, module.TRAIN_SPLIT, root)
     if module.TRAIN_SPLIT == module.EVALUATION_SPLIT:
-        return _split_by_hash(train, _TRUTHFULQA_EVALUATION_SHARE)
+        return _both_sides(_split_by_hash(train, _TRUTHFULQA_EVALUATION_SHARE), module.HUB_ID)
     evaluation = _set_examples(module, module.EVALUATION_SPLIT, root)
     held_out = {normalise_question(example.question) for example in evaluation}
-    return Sides([example for example in train if normalise_question(example.question) not in held_out], evaluation)
+    unseen = [example for example in train if normalise_question(example.question) not in held_out]
+    return _both_sides(Sides(unseen, evaluation), module.HUB_ID)
 
 
 def _split_by_hash(examples: list[Example], evaluation_share: float) -> Sides:
@@ -71,19 +75,32 @@ def _split_by_hash(examples: list[Example], evaluation_share: float) -> Sides:
 
 def _set_examples(module: ModuleType, split: str, root: str | None) -> list[Example]:
     rows, where = _hub_layout_rows(module.HUB_ID, module.CONFIG, split, root)
-    found = _examples(lambda: module.examples(rows), where)
+    found = _examples(module.examples, rows, where)
     if not found:
         raise DataError(f"{where} holds no question with a truthful answer")
     return found
 
 
-def _examples(convert: Callable[[], list[Example]], where: str) -> list[Example]:
+def _examples(
+    convert: Callable[[Iterable[dict[str, Any]]], list[Example]], rows: Iterable[dict[str, Any]], where: str
+) -> list[Example]:
+    place = where
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal place
+        for number, row in enumerate(rows, start=1):
+            place = f"{where}: row {number}"
+            yield row
+        place = where  # what fails after the last row is no longer that row's fault
+
     try:
-        return convert()
+        return convert(counted())
     except KeyError as error:
         raise DataError(f"{where} has no column {error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{where}: {error}") from None
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from None
+    except (TypeError, AttributeError):
+        raise DataError(f"{place}: a value is missing, or not of the type that this set's columns have") from None
 
 
 def _hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[dict[str, Any]], str]:
@@ -130,8 +147,8 @@ def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[dict[str,
     except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError) as error:
         where = f"{hub_id} (config {config or 'default'}, split {split})"
         raise DataError(
-            f"{where} cannot be loaded from the Hub: {_first_line(error)}; without a connection, set datasets_root to a "
-            "folder in Hub layout or to 'samples'"
+            f"{where} cannot be loaded from the Hub: {_first_line(error)}; without a connection, set "
+            "datasets_root to a folder in Hub layout or to 'samples'"
         ) from None
 
 

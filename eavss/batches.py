@@ -58,7 +58,7 @@ def encode(
         special_tokens: add those that the tokenizer puts before a text (a chat template brings its own).
 
     Raises:
-        EavssError: the prompt or the answer has no token.
+        EavssError: the prompt or the answer has no token, or `max_length` leaves none of them one.
     """
     prompt_ids: list[int] = tokenizer(prompt, add_special_tokens=special_tokens)["input_ids"]
     answer_ids: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
@@ -67,6 +67,8 @@ def encode(
     if not prompt_ids or not answer_ids:
         raise EavssError(f"no token in the {'answer' if prompt_ids else 'prompt'} of {prompt!r} + {answer!r}")
     ending = [tokenizer.eos_token_id] if end and tokenizer.eos_token_id is not None else []
+    if max_length < 2 + len(ending):
+        raise EavssError(f"max_length: {max_length} leaves no room for a prompt and an answer")
     answer_ids = answer_ids[: max_length - 1 - len(ending)]
     prompt_ids = prompt_ids[-(max_length - len(answer_ids) - len(ending)) :]
     start = len(prompt_ids)

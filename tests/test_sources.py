@@ -202,14 +202,23 @@ def test_fault_of_a_mirror_is_told_in_a_line_that_names_the_file(
         ("missing.jsonl", "samples", "no file missing.jsonl"),
         ("missing.parquet", None, "no file missing.parquet"),
         ("owner/pairs", "samples", "owner/pairs/default/train.parquet"),
-        ("nq", None, "google-research-datasets/nq_open (config nq_open, split train) cannot be loaded from the Hub"),
-        ("owner/pairs", None, "owner/pairs (config default, split train) cannot be loaded from the Hub"),
     ],
 )
 def test_unknown_data_set_is_told_in_a_line(dataset: str, root: str | None, what: str) -> None:
     with pytest.raises(DataError) as caught:
         load_sides(dataset, root)
     assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [("nq", ("google-research-datasets/nq_open", "nq_open", "train")), ("owner/pairs", ("owner/pairs", "train"))],
+)
+def test_hub_out_of_reach_is_told_in_a_line_that_says_what_to_do(dataset: str, names: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match=r"cannot be loaded from the Hub: .*set datasets_root to ") as caught:
+        load_sides(dataset)
+    assert all(name in str(caught.value).partition(" cannot ")[0] for name in names)
     assert "\n" not in str(caught.value)
 
 
@@ -310,12 +319,12 @@ TURNS = [*message("user", "Is it?"), *message("assistant", "Is what?"), *message
         ({**GOOD, "prompt": " "}, "the question is empty"),
         ({**GOOD, "prompt": TURNS}, "several turns are not supported"),
         ({**GOOD, "chosen": TURNS}, "several turns are not supported"),
-        ({**GOOD, "prompt": 7}, "neither a string nor"),
-        ({**GOOD, "prompt": [{"role": "user"}]}, "neither a string nor"),
+        ({**GOOD, "prompt": 7}, "should be three strings"),
+        ({**GOOD, "prompt": [{"role": "user"}]}, "should be three strings"),
     ],
 )
-def test_fault_of_a_preference_names_the_row(row: Row, what: str) -> None:
-    with pytest.raises(ValueError, match=r"^row 3: ") as caught:
+def test_fault_of_a_preference_says_what_is_wrong(row: Row, what: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is what is tested)
         preferences.examples([GOOD, GOOD, row], "toy")
     assert what in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -365,8 +374,8 @@ def test_evaluation_share_does_not_depend_on_the_order_of_rows(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("rows", "share", "counts"),
     [
-        (PREFERENCES[:1], 1.0, "1 prompts leave 0 to train on and 1 for evaluation"),
-        (PREFERENCES[:1], 0.0, "1 prompts leave 1 to train on and 0 for evaluation"),
+        (PREFERENCES[:1], 1.0, "0 questions are left to train on and 1 for evaluation;"),
+        (PREFERENCES[:1], 0.0, "1 questions are left to train on and 0 for evaluation;"),
     ],
 )
 def test_preferences_for_one_side_alone_are_an_error(
