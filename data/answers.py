@@ -8,6 +8,11 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
+def without_case_and_punctuation(answer: str) -> str:
+    """Lower-case, without ASCII punctuation: lm-evaluation-harness's rule for exact match."""
+    return answer.lower().translate(_PUNCTUATION)
+
+
 def normalise_answer(answer: str) -> str:
     """Lower-case, without punctuation, articles and extra spaces: SQuAD's rule (Rajpurkar et al., 2016), which
     TriviaQA and NQ-open use too."""

@@ -17,6 +17,7 @@ class Example:
         origins: where each hallucinated answer comes from (`dataset`, `model` or `similar`), same length.
         aliases: every text that counts as correct, for judging free answers; holds `truthful`.
         verbatim: the prompt and its answers are joined as they stand, without a template.
+        support: a passage that holds the answer, for open-book evaluation; empty where the set has none.
     """
 
     dataset: str
@@ -26,6 +27,7 @@ class Example:
     origins: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     verbatim: bool = False
+    support: str = ""
 
     def __post_init__(self) -> None:
         if not self.question.strip():

@@ -13,14 +13,21 @@ TRAIN_SPLIT = "train"
 EVALUATION_SPLIT = "validation"
 
 
+def harness_prompt(example: Example) -> str:
+    """lm-evaluation-harness's prompt (task sciq, version 1), which is open-book: the supporting passage comes first."""
+    return f"{example.support.lstrip()}\nQuestion: {example.question}\nAnswer:"
+
+
 def example(row: Mapping[str, Any]) -> Example:
     """{"question": ..., "correct_answer": "alpha decay", "distractor1": "beta decay", ...} -> Example.
 
-    A distractor that the row leaves empty is passed over; `support`, a passage that gives the answer away, is not used.
+    A distractor that the row leaves empty is passed over. `support` gives the answer away, so it is shown in open-book
+    evaluation only.
     """
     distractors = tuple(row[f"distractor{i}"] for i in (1, 2, 3) if row[f"distractor{i}"].strip())
     answer = row["correct_answer"]
-    return Example(NAME, row["question"], (answer,), distractors, ("dataset",) * len(distractors), aliases=(answer,))
+    origins = ("dataset",) * len(distractors)
+    return Example(NAME, row["question"], (answer,), distractors, origins, (answer,), support=row["support"])
 
 
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:

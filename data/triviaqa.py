@@ -4,6 +4,7 @@ https://huggingface.co/datasets/mandarjoshi/trivia_qa, config rc.nocontext. It h
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from data.answers import without_case_and_punctuation
 from data.examples import Example
 
 NAME = "triviaqa"
@@ -11,6 +12,20 @@ HUB_ID = "mandarjoshi/trivia_qa"
 CONFIG = "rc.nocontext"
 TRAIN_SPLIT = "train"
 EVALUATION_SPLIT = "validation"
+
+
+# lm-evaluation-harness, task triviaqa, version 3.
+HARNESS_STOPS = ("\n", ".", ",")
+
+
+def harness_prompt(example: Example) -> str:
+    """The harness's zero-shot prompt."""
+    return f"Question: {example.question}?\nAnswer:"
+
+
+def harness_answer(answer: str) -> str:
+    """The form in which the harness compares answers: without case and punctuation."""
+    return without_case_and_punctuation(answer)
 
 
 def example(row: Mapping[str, Any]) -> Example:

@@ -13,6 +13,11 @@ TRAIN_SPLIT = "train"
 EVALUATION_SPLIT = "validation"
 
 
+def harness_prompt(example: Example) -> str:
+    """The harness has no task for this set; this is the prompt of the one that ships in recipes/lm_eval."""
+    return f"Question: {example.question}\nAnswer:"
+
+
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
     """Rows {"question_id": "Q1", "question": ..., "answer": <sentence>, "label": 0 or 1} -> one example a question.
 

@@ -21,6 +21,14 @@ class TokenSequence:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        return self.ids[: self.answer_start]
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        return self.ids[self.answer_start : self.answer_end]
+
 
 @dataclass(frozen=True)
 class Batch:

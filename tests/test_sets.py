@@ -62,6 +62,7 @@ def test_sciq_row() -> None:
             origins=("dataset", "dataset", "dataset"),
             aliases=("carbon dioxide",),
             verbatim=False,
+            support="Plants take in carbon dioxide.",
         )
     ]
 

@@ -1,10 +1,12 @@
 """How an example's question and answer become tokens: the recipe's prompt style, in one place."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
+from data.sources import SETS
 from eavss.batches import TokenSequence, encode
 from train.errors import ModelError
 
@@ -15,14 +17,17 @@ class Encoder:
 
     Args:
         tokenizer: the model's.
-        prompt_style: `plain`, "Question: ...\\nAnswer:" and " " + answer; or `chat`, the tokenizer's template with the
-            question as the user's message. Verbatim examples are joined as they stand in either style.
+        prompt_style: `plain`, "Question: ...\nAnswer:" and " " + answer; `chat`, the tokenizer's template with the
+            question as the user's message; or `harness`, each set's prompt in lm-evaluation-harness. Verbatim examples
+            are joined as they stand in any style.
         max_length: see `eavss.batches.encode`.
+        shots: for the plain style, examples by set that are shown with their answers before the question.
     """
 
     tokenizer: PreTrainedTokenizerBase
     prompt_style: str
     max_length: int
+    shots: Mapping[str, Sequence[Example]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.prompt_style == "chat" and not self.tokenizer.chat_template:
@@ -31,9 +36,35 @@ class Encoder:
     def __call__(self, example: Example, answer: str, end: bool = False) -> TokenSequence:
         if example.verbatim:
             return encode(self.tokenizer, example.question, answer, self.max_length, end)
-        if self.prompt_style == "plain":
-            prompt = f"Question: {example.question}\nAnswer:"
-            return encode(self.tokenizer, prompt, f" {answer}", self.max_length, end)
-        message = [{"role": "user", "content": example.question}]
-        prompt = str(self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-        return encode(self.tokenizer, prompt, answer, self.max_length, end, special_tokens=False)
+        prompt = self.prompt(example)
+        if self.prompt_style == "chat":
+            return encode(self.tokenizer, prompt, answer, self.max_length, end, special_tokens=False)
+        if self.prompt_style == "harness":
+            return self._encode_as_harness(prompt, f" {answer}")
+        return encode(self.tokenizer, prompt, f" {answer}", self.max_length, end)
+
+    def prompt(self, example: Example) -> str:
+        """The text that an answer to `example` follows."""
+        if example.verbatim:
+            return example.question
+        if self.prompt_style == "harness":
+            return str(SETS[example.dataset].harness_prompt(example))
+        if self.prompt_style == "chat":
+            message = [{"role": "user", "content": example.question}]
+            return str(self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        shown = [shot for shot in self.shots.get(example.dataset, ()) if shot.question != example.question]
+        shots = "".join(f"Question: {shot.question}\nAnswer: {shot.truthful[0]}\n\n" for shot in shown)
+        return f"{shots}Question: {example.question}\nAnswer:"
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """The prompt's tokens, for generating an answer; cut at its start to leave room for one."""
+        special = self.prompt_style != "chat" or example.verbatim
+        ids: list[int] = self.tokenizer(self.prompt(example), add_special_tokens=special)["input_ids"]
+        return ids[-self.max_length :]
+
+    def _encode_as_harness(self, prompt: str, answer: str) -> TokenSequence:
+        # The harness tokenises prompt and answer as one text, and cuts it where the prompt's own tokens end.
+        start = len(self.tokenizer(prompt)["input_ids"])
+        ids: list[int] = self.tokenizer(prompt + answer)["input_ids"]
+        cut = max(0, len(ids) - self.max_length)
+        return TokenSequence(tuple(ids[cut:]), start - cut, len(ids) - cut)

@@ -1,7 +1,9 @@
 """Log-probabilities of answers, with logits computed for answer tokens only."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -13,14 +15,20 @@ from data.examples import Example
 from eavss.batches import TokenSequence, group_by_length, pad
 from train.distributed import map_sharded
 from train.encoding import Encoder
+from train.shared_prompts import can_share, continuation, read_prompts
+
+# Prompts whose keys and values are held at once, in token budgets: many, so that answers of like length meet.
+_PROMPT_BUDGETS = 4
 
 
 @dataclass(frozen=True)
 class AnswerLogprob:
-    """An answer's log-probability in nats, summed over its tokens, and the number of tokens (no end-of-sequence)."""
+    """An answer's log-probability in nats, summed over its tokens, the number of tokens (no end-of-sequence), and
+    whether greedy decoding would write it: every token is the likeliest one."""
 
     total: float
     tokens: int
+    greedy: bool
 
     @property
     def per_token(self) -> float:
@@ -33,9 +41,7 @@ def token_logprobs(
 ) -> Tensor:
     """log p(token t | tokens before t) in float32 where `mask` is set, 0 elsewhere; (B, T).
 
-    Equal to log_softmax of the model's logits, gathered at the next token; but the head sees only the N positions that
-    predict a token of `mask`, so that nothing of size (B, T, V) exists. A hook on the head does this, since what a
-    model does to its logits afterwards (scaling, soft-capping) then still happens.
+    Equal to log_softmax of the model's logits, gathered at the next token.
 
     Args:
         model: called with input_ids (B, T) and attention_mask (B, T); may be wrapped by DeepSpeed.
@@ -43,17 +49,34 @@ def token_logprobs(
         mask: (B, T) booleans; never set at position 0, which nothing predicts.
     """
     rows, columns = mask.nonzero(as_tuple=True)  # (N,), (N,)
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+    logits = _logits_at(model, head, inputs, rows, columns - 1)
+    logprobs = _logprobs(logits, input_ids[rows, columns])
+    return torch.zeros(mask.shape, device=logprobs.device).index_put((rows, columns), logprobs)
+
+
+def _logits_at(
+    model: Callable[..., Any], head: nn.Module, inputs: dict[str, Any], rows: Tensor, columns: Tensor
+) -> Tensor:
+    """The model's logits at N rows and columns, (N, V).
+
+    The head sees only these positions, so that nothing of size (B, T, V) exists. A hook on the head does this, since
+    what a model does to its logits afterwards (scaling, soft-capping) then still happens.
+    """
 
     def keep_predicting_positions(_head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0][rows, columns - 1].unsqueeze(0),)  # (1, N, H)
+        return (args[0][rows, columns].unsqueeze(0),)  # (1, N, H)
 
     handle = head.register_forward_pre_hook(keep_predicting_positions)
     try:
-        logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits  # (1, N, V)
+        logits: Tensor = model(**inputs).logits[0]
     finally:
         handle.remove()
-    logprobs = -F.cross_entropy(logits[0].float(), input_ids[rows, columns], reduction="none")  # (N,)
-    return torch.zeros(mask.shape, device=logprobs.device).index_put((rows, columns), logprobs)
+    return logits
+
+
+def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    return -F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -64,25 +87,74 @@ class AnswerScorer:
         model: a whole causal LM (not partitioned by ZeRO-3).
         encoder: how examples become tokens.
         token_budget: padded tokens in a batch.
+        share_prompts: read a prompt once for all its answers, where the model's cache allows it.
     """
 
     model: PreTrainedModel | PeftModel
     encoder: Encoder
     token_budget: int
+    share_prompts: bool = True
 
     def score(self, answers: list[tuple[Example, str]], description: str) -> list[AnswerLogprob]:
         """The log-probability of each answer given its example's prompt, in the order given."""
-        sequences = [self.encoder(example, answer) for example, answer in answers]
-        groups = list(group_by_length([len(sequence) for sequence in sequences], self.token_budget))
+        return self.score_sequences([self.encoder(example, answer) for example, answer in answers], description)
+
+    def score_sequences(self, sequences: list[TokenSequence], description: str) -> list[AnswerLogprob]:
+        """The same for token sequences."""
         self.model.eval()
-        scored = map_sharded(lambda group: self._score_batch([sequences[i] for i in group]), groups, description)
+        # A prompt's last token is read with its answers, so one of a single token leaves nothing to share.
+        shared = self.share_prompts and can_share(self.model) and all(s.answer_start > 1 for s in sequences)
+        groups = list(self._prompt_groups(sequences) if shared else self._groups(sequences))
+        score = self._score_shared if shared else self._score_batch
+        scored = map_sharded(lambda group: score([sequences[i] for i in group]), groups, description)
         by_index = dict(zip(chain(*groups), chain(*scored), strict=True))
-        return [by_index[i] for i in range(len(answers))]
+        return [by_index[i] for i in range(len(sequences))]
+
+    def _groups(self, sequences: list[TokenSequence]) -> Iterator[list[int]]:
+        return group_by_length([len(sequence) for sequence in sequences], self.token_budget)
+
+    def _prompt_groups(self, sequences: list[TokenSequence]) -> Iterator[list[int]]:
+        by_prompt: dict[tuple[int, ...], list[int]] = {}
+        for index, sequence in enumerate(sequences):
+            by_prompt.setdefault(sequence.prompt, []).append(index)
+        prompts = list(by_prompt)
+        for group in group_by_length([len(prompt) for prompt in prompts], _PROMPT_BUDGETS * self.token_budget):
+            yield [index for number in group for index in by_prompt[prompts[number]]]
 
     @torch.no_grad()
     def _score_batch(self, sequences: list[TokenSequence]) -> list[AnswerLogprob]:
         batch = pad(sequences).to(next(self.model.parameters()).device)
-        head = self.model.get_output_embeddings()
-        logprobs = token_logprobs(self.model, head, batch.input_ids, batch.attention_mask, batch.answer_mask)
-        totals = logprobs.sum(1).tolist()
-        return [AnswerLogprob(total, s.answer_end - s.answer_start) for total, s in zip(totals, sequences, strict=True)]
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
+        rows, columns = batch.answer_mask.nonzero(as_tuple=True)
+        return self._score_at(inputs, rows, columns - 1, sequences)
+
+    @torch.no_grad()
+    def _score_shared(self, sequences: list[TokenSequence]) -> list[AnswerLogprob]:
+        prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(s.prompt for s in sequences))}
+        cache = read_prompts(self.model, list(prompts))
+        device = cache.mask.device
+        # A cached token costs a batch memory, but little time: a quarter of a token that is computed.
+        weights = [len(s.answer) + len(s.prompt) // 4 for s in sequences]
+        by_index: dict[int, AnswerLogprob] = {}
+        for group in group_by_length(weights, self.token_budget):
+            members = [sequences[i] for i in group]
+            past = cache.take(torch.tensor([prompts[s.prompt] for s in members], device=device))
+            # The prompt's last token is read with the answer, whose first token it predicts.
+            inputs = continuation(past, [(s.prompt[-1], *s.answer[:-1]) for s in members], device)
+            at = torch.tensor([(row, step) for row, s in enumerate(members) for step in range(len(s.answer))])
+            rows, steps = at.to(device).unbind(1)
+            by_index |= zip(group, self._score_at({**inputs, "use_cache": True}, rows, steps, members), strict=True)
+        return [by_index[i] for i in range(len(sequences))]
+
+    def _score_at(
+        self, inputs: dict[str, Any], rows: Tensor, columns: Tensor, sequences: list[TokenSequence]
+    ) -> list[AnswerLogprob]:
+        """Scores from one forward pass whose N rows and columns predict the sequences' answer tokens, in order."""
+        targets = torch.tensor([token for s in sequences for token in s.answer], device=rows.device)  # (N,)
+        logits = _logits_at(self.model, self.model.get_output_embeddings(), inputs, rows, columns)
+        totals = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, _logprobs(logits, targets))
+        misses = torch.zeros(len(sequences), device=rows.device).index_add(
+            0, rows, (logits.argmax(-1) != targets).float()
+        )
+        figures = zip(sequences, totals.tolist(), misses.tolist(), strict=True)
+        return [AnswerLogprob(total, len(s.answer), missed == 0) for s, total, missed in figures]

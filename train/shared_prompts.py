@@ -1,0 +1,92 @@
+"""Answers to one prompt share the pass over it: its keys and values are computed once and used for each answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+# Below this a common beginning is not worth a pass of its own.
+_SHORTEST_COMMON_PREFIX = 16
+
+
+@dataclass(frozen=True)
+class PromptCache:
+    """Keys and values of P prompts, without each prompt's last token, padded on the right to C tokens.
+
+    Args:
+        layers: for each block its keys and values, (P, heads, C, size of a head) each.
+        mask: (P, C), 1 for real tokens.
+    """
+
+    layers: list[tuple[Tensor, Tensor]]
+    mask: Tensor
+
+    def take(self, rows: Tensor) -> "PromptCache":
+        """The prompts `rows`, which may repeat, without the columns that are padding in all of them."""
+        mask = self.mask[rows]
+        width = int(mask.sum(1).max())
+        return PromptCache([(k[rows, :, :width], v[rows, :, :width]) for k, v in self.layers], mask[:, :width])
+
+    def as_dynamic_cache(self) -> DynamicCache:
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(self.layers):
+            cache.update(keys, values, index)
+        return cache
+
+
+def can_share(model: PreTrainedModel | PeftModel) -> bool:
+    """Whether every block keeps plain keys and values. Sliding windows and recurrent states do not: a gap of padding
+    between prompt and answer would move the window, and a state cannot be cut."""
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+
+
+def read_prompts(model: PreTrainedModel | PeftModel, prompts: Sequence[Sequence[int]]) -> PromptCache:
+    """One pass over each prompt but its last token, and one alone over what all of them begin with.
+
+    Args:
+        prompts: token ids, at least two each.
+    """
+    common = _common_length([prompt[:-2] for prompt in prompts])
+    if common < _SHORTEST_COMMON_PREFIX or len(prompts) < 2:
+        return _extend(model, None, [prompt[:-1] for prompt in prompts])
+    prefix = _extend(model, None, [prompts[0][:common]])
+    rows = torch.zeros(len(prompts), dtype=torch.long, device=prefix.mask.device)
+    return _extend(model, prefix.take(rows), [prompt[common:-1] for prompt in prompts])
+
+
+def _common_length(sequences: list[Sequence[int]]) -> int:
+    columns = zip(*sequences, strict=False)  # as far as the shortest reaches
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def _extend(model: PreTrainedModel | PeftModel, past: PromptCache | None, pieces: list[Sequence[int]]) -> PromptCache:
+    inputs = continuation(past, pieces, next(model.parameters()).device)
+    cache = model.get_decoder()(**inputs, use_cache=True).past_key_values
+    return PromptCache([(layer.keys, layer.values) for layer in cache.layers], inputs["attention_mask"])
+
+
+def continuation(past: PromptCache | None, pieces: list[Sequence[int]], device: torch.device) -> dict[str, Any]:
+    """The model's inputs for one piece of text after each cached prompt, padded on the right to T tokens.
+
+    Returns:
+        input_ids and position_ids (P, T), attention_mask (P, C + T), past_key_values.
+    """
+    lengths = torch.tensor([len(piece) for piece in pieces], device=device).unsqueeze(1)  # (P, 1)
+    width = int(lengths.max())
+    ids = torch.tensor([[*piece, *[0] * (width - len(piece))] for piece in pieces], device=device)
+    steps = torch.arange(width, device=device).unsqueeze(0)  # (1, T)
+    mask = (steps < lengths).long()
+    if past is None:
+        return {"input_ids": ids, "position_ids": steps.expand_as(ids), "attention_mask": mask, "past_key_values": None}
+    return {
+        "input_ids": ids,
+        "position_ids": past.mask.sum(1, keepdim=True) + steps,
+        "attention_mask": torch.cat([past.mask, mask], dim=1),
+        "past_key_values": past.as_dynamic_cache(),
+    }
