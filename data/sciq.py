@@ -14,7 +14,12 @@ EVALUATION_SPLIT = "validation"
 
 
 def harness_prompt(example: Example) -> str:
-    """lm-evaluation-harness's prompt (task sciq, version 1), which is open-book: the supporting passage comes first."""
+    """lm-evaluation-harness's prompt without the passage, so closed-book; the harness has no such task."""
+    return f"Question: {example.question}\nAnswer:"
+
+
+def open_book_prompt(example: Example) -> str:
+    """lm-evaluation-harness's prompt (task sciq, version 1): the supporting passage comes first."""
     return f"{example.support.lstrip()}\nQuestion: {example.question}\nAnswer:"
 
 

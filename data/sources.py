@@ -74,7 +74,7 @@ def _split_by_hash(examples: list[Example], evaluation_share: float) -> Sides:
 
 
 def _set_examples(module: ModuleType, split: str, root: str | None) -> list[Example]:
-    rows, where = _hub_layout_rows(module.HUB_ID, module.CONFIG, split, root)
+    rows, where = hub_layout_rows(module.HUB_ID, module.CONFIG, split, root)
     found = _examples(module.examples, rows, where)
     if not found:
         raise DataError(f"{where} holds no question with a truthful answer")
@@ -103,7 +103,15 @@ def _examples(
         raise DataError(f"{place}: a value is missing, or not of the type that this set's columns have") from None
 
 
-def _hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[dict[str, Any]], str]:
+def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[dict[str, Any]], str]:
+    """The rows of one split, and what to call their place in a message.
+
+    Args:
+        root: as `datasets_root` of `load_sides`.
+
+    Raises:
+        DataError: there is no such file or split, or it cannot be read.
+    """
     if root is None:
         return _hub_rows(hub_id, config, split), f"{hub_id} ({config}, {split})"
     folder = SAMPLES if root == "samples" else Path(root)
@@ -129,7 +137,7 @@ def _preference_rows(dataset: str, root: str | None) -> tuple[Iterable[dict[str,
         )
     if root is None:
         return _hub_rows(dataset, None, "train"), f"{dataset} (train)"
-    return _hub_layout_rows(dataset, "default", "train", root)
+    return hub_layout_rows(dataset, "default", "train", root)
 
 
 def _file_rows(path: Path) -> Iterable[dict[str, Any]]:

@@ -83,6 +83,18 @@ def encode(
     return TokenSequence(tuple(prompt_ids + answer_ids + ending), start, start + len(answer_ids))
 
 
+def encode_as_one(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, max_length: int) -> TokenSequence:
+    """Tokenise prompt and answer as one text, and cut it where the prompt's tokens end, as lm-evaluation-harness.
+
+    White space at the prompt's end goes to the answer. A sequence over `max_length` tokens loses its start.
+    """
+    start = len(tokenizer(prompt.rstrip())["input_ids"])
+    ids: list[int] = tokenizer(prompt + answer)["input_ids"]
+    cut = max(0, len(ids) - max_length)
+    # An answer too long for the limit still leaves the first token kept to predict the rest from.
+    return TokenSequence(tuple(ids[cut:]), max(1, start - cut), len(ids) - cut)
+
+
 def pad(sequences: list[TokenSequence], pad_id: int = 0) -> Batch:
     """Pad sequences on the right to the longest, as one batch."""
     width = max(len(sequence) for sequence in sequences)

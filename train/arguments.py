@@ -18,6 +18,7 @@ from train.errors import RecipeError
 from train.hardware import choose_dtype, say
 from train.recipe_types import check_value, read_recipe
 
+RETENTION = ("wikitext", "lambada", "sst2")
 Dtype = Literal["auto", "bfloat16", "float32"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -82,6 +83,21 @@ class EavssArguments:
         default_factory=lambda: list(SETS), metadata={"help": "Sets evaluated before and after training."}
     )
     eval_limit: int | None = field(default=None, metadata={"help": "Evaluate at most so many questions of each set."})
+    prompts: Literal["own", "harness"] = field(
+        default="own", metadata={"help": "own: prompt_style and num_fewshot; harness: lm-evaluation-harness's prompts."}
+    )
+    num_fewshot: int = field(default=0, metadata={"help": "Training questions shown before each, with prompts own."})
+    question_hidden: bool = field(
+        default=True, metadata={"help": "Also score the answers under another question's prompt."}
+    )
+    free_answers: bool = field(default=True, metadata={"help": "Let the model answer NQ and TriviaQA freely."})
+    retention: list[str] = field(
+        default_factory=lambda: list(RETENTION),
+        metadata={"help": f"What training may cost, measured before and after: {', '.join(RETENTION)}; or none."},
+    )
+    retention_limit: int | None = field(
+        default=100, metadata={"help": "At most so many windows of text, passages and sentences for `retention`."}
+    )
     eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
 
     def __post_init__(self) -> None:
@@ -92,16 +108,19 @@ class EavssArguments:
         _require(self.score_questions >= 2, "score_questions", self.score_questions, "2 or more")
         for key in ("score_answers", "lora_r", "lora_alpha", "pairs_per_question", "eval_token_budget"):
             _require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
-        for key in ("train_questions", "eval_limit"):
+        for key in ("train_questions", "eval_limit", "retention_limit"):
             _require(getattr(self, key) is None or getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         for key in ("beta", "infonce_temperature"):
             _require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
-        for key in ("ce_weight", "dpo_weight", "infonce_weight", "mined_answers"):
+        for key in ("ce_weight", "dpo_weight", "infonce_weight", "mined_answers", "num_fewshot"):
             _require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         weights = [self.ce_weight, self.dpo_weight, self.infonce_weight]
         _require(any(weights), "ce_weight, dpo_weight, infonce_weight", weights, "not all 0")
-        unknown = [name for name in self.evaluate_on if name not in SETS]
-        _require(not unknown, "evaluate_on", unknown, f"among {', '.join(SETS)}")
+        if self.retention == ["none"]:
+            self.retention = []  # the command line cannot give an empty list
+        for key, known in (("evaluate_on", tuple(SETS)), ("retention", RETENTION)):
+            unknown = [name for name in getattr(self, key) if name not in known]
+            _require(not unknown, key, unknown, f"among {', '.join(known)}")
 
 
 def _require(holds: bool, key: str, value: object, right: str) -> None:

@@ -3,50 +3,81 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from data import truthfulqa
-from data.examples import Example, hash_fraction
+from data import nq, sciq, triviaqa, truthfulqa, wikiqa
+from data.errors import DataError
+from data.examples import Example, hash_fraction, normalise_question
 from data.hallucinations import with_similar_answers
 from data.sources import SETS, load_sides
+from eavss.batches import TokenSequence
 from train.arguments import EavssArguments
+from train.free_answers import FreeAnswers
 from train.likelihood import AnswerLogprob, AnswerScorer
-from train.metrics import ContrastAccuracy, TruthfulQAChoice, compute
+from train.metrics import (
+    ContrastAccuracy,
+    compute,
+    contrast,
+    free_answer,
+    length_rule,
+    ranking,
+    sciq_choice,
+    truthfulqa_choice,
+)
+
+# What is known of one question: its text, its metrics by kind, and what they were computed from.
+Record = dict[str, Any]
+
+GENERATED = (nq.NAME, triviaqa.NAME)
+_CHOICES = (sciq.NAME, truthfulqa.NAME, wikiqa.NAME)
+
+
+@dataclass(frozen=True)
+class Question:
+    """An evaluation question.
+
+    Args:
+        example: the question and its answers.
+        wrong: the one wrong answer that its contrast is measured against.
+        other: the example whose prompt stands in for its own in the question-hidden control.
+    """
+
+    example: Example
+    wrong: str
+    other: Example
+
+    def answers(self) -> tuple[str, ...]:
+        """The answers whose likelihood is wanted, the truthful ones first."""
+        if self.example.dataset in _CHOICES:
+            return (*self.example.truthful, *self.example.hallucinated)
+        return (self.example.truthful[0], self.wrong)
+
+    def metrics(self, scores: dict[str, AnswerLogprob]) -> dict[str, float]:
+        """The set's metrics from the likelihoods of `answers()`."""
+        found = contrast(scores[self.example.truthful[0]], scores[self.wrong])
+        return found | self.choice_metrics({answer: score.total for answer, score in scores.items()})
+
+    def choice_metrics(self, totals: dict[str, float]) -> dict[str, float]:
+        """MC1 and MC2, or acc and acc_norm, or MAP, MRR and P@1; nothing for sets without choices."""
+        true, false = self.example.truthful, self.example.hallucinated
+        match self.example.dataset:
+            case truthfulqa.NAME:
+                return truthfulqa_choice([totals[a] for a in true], [totals[a] for a in false])
+            case sciq.NAME:
+                return sciq_choice((true[0], totals[true[0]]), [(a, totals[a]) for a in false])
+            case wikiqa.NAME:
+                labels = [1] * len(true) + [0] * len(false)
+                return ranking([totals[a] / len(a) for a in (*true, *false)], labels)
+        return {}
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One set's evaluation questions, each with the one wrong answer that its contrast is measured against."""
+    """One set's evaluation questions."""
 
     name: str
-    examples: list[Example]
-    wrong: list[str]
-
-    def answers(self) -> list[tuple[Example, str]]:
-        """Every answer that this benchmark needs the likelihood of."""
-        if self.name == truthfulqa.NAME:
-            return [(example, answer) for example in self.examples for answer in _choices(example)]
-        pairs = zip(self.examples, self.wrong, strict=True)
-        return [(example, answer) for example, wrong in pairs for answer in (example.truthful[0], wrong)]
-
-    def measure(self, scores: dict[tuple[Example, str], AnswerLogprob]) -> dict[str, float]:
-        """The set's metrics from the likelihoods of `answers()`."""
-        metrics = compute(
-            ContrastAccuracy,
-            truthful=[scores[example, example.truthful[0]].per_token for example in self.examples],
-            hallucinated=[scores[pair].per_token for pair in zip(self.examples, self.wrong, strict=True)],
-        )
-        if self.name == truthfulqa.NAME:
-            metrics |= compute(
-                TruthfulQAChoice,
-                predictions=[[scores[e, answer].total for answer in _choices(e)] for e in self.examples],
-                references=[[1] * len(e.truthful) + [0] * len(e.hallucinated) for e in self.examples],
-            )
-        return metrics
-
-
-def _choices(example: Example) -> tuple[str, ...]:
-    return (*example.truthful, *example.hallucinated)
+    questions: list[Question]
 
 
 def load_benchmarks(args: EavssArguments, seed: int) -> list[Benchmark]:
@@ -60,20 +91,120 @@ def load_benchmarks(args: EavssArguments, seed: int) -> list[Benchmark]:
     """
     names = {name: name for name in args.evaluate_on}
     if args.dataset not in SETS:
-        names[Path(args.dataset).stem if Path(args.dataset).is_file() else args.dataset] = args.dataset
+        names[_own_name(args.dataset)] = args.dataset
     return [_benchmark(name, dataset, args, seed) for name, dataset in names.items()]
+
+
+def _own_name(dataset: str) -> str:
+    """A file's name without its ending, unless that is the name of one of the five sets; a Hub id as it stands."""
+    stem = Path(dataset).stem
+    return stem if Path(dataset).is_file() and stem not in SETS else dataset
 
 
 def _benchmark(name: str, dataset: str, args: EavssArguments, seed: int) -> Benchmark:
     pool = load_sides(dataset, args.datasets_root, args.evaluation_share).evaluation
     taken = sorted(pool, key=lambda example: hash_fraction(f"{seed} {example.question}"))[: args.eval_limit]
     examples = with_similar_answers(taken, pool, count=1, seed=seed)
+    others = [_next_other(examples, index) for index in range(len(examples))]
+    if args.question_hidden and any(other is example for other, example in zip(others, examples, strict=True)):
+        raise DataError(f"{name}: one question alone cannot be hidden behind another; set question_hidden to false")
     wrong = [random.Random(f"{seed}:{example.question}").choice(example.hallucinated) for example in examples]
-    return Benchmark(name, examples, wrong)
+    return Benchmark(name, [Question(*parts) for parts in zip(examples, wrong, others, strict=True)])
 
 
-def run_benchmarks(benchmarks: list[Benchmark], scorer: AnswerScorer, description: str) -> dict[str, dict[str, Any]]:
-    """{set: {"n": questions, "score": {metric: value}}}; every answer is scored once, all sets in one pass."""
-    answers = list(dict.fromkeys(answer for benchmark in benchmarks for answer in benchmark.answers()))
-    scores = dict(zip(answers, scorer.score(answers, description), strict=True))
-    return {b.name: {"n": len(b.examples), "score": b.measure(scores)} for b in benchmarks}
+def _next_other(examples: list[Example], index: int) -> Example:
+    """The next example that asks something else (their order is one of chance), or the same if there is none."""
+    own = normalise_question(examples[index].question)
+    following = (*examples[index + 1 :], *examples[:index])
+    return next((e for e in following if normalise_question(e.question) != own), examples[index])
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Runs benchmarks on a model.
+
+    Args:
+        scorer: the model, whole, and how examples become tokens.
+        hidden: also score every answer under another question's prompt.
+        free: lets the model answer freely the questions of NQ and TriviaQA; None to leave that out.
+    """
+
+    scorer: AnswerScorer
+    hidden: bool
+    free: FreeAnswers | None
+
+    def run(self, benchmarks: list[Benchmark], description: str) -> dict[str, list[Record]]:
+        """A record for each question of each benchmark, in their order; every answer is scored once, in one pass."""
+        wanted: dict[TokenSequence, None] = {}
+        for benchmark in benchmarks:
+            for question in benchmark.questions:
+                wanted |= dict.fromkeys(s for _, by_answer in self._views(question) for s in by_answer.values())
+        sequences = list(wanted)
+        scores = dict(zip(sequences, self.scorer.score_sequences(sequences, description), strict=True))
+        records = {
+            benchmark.name: [self._record(question, scores) for question in benchmark.questions]
+            for benchmark in benchmarks
+        }
+        for benchmark in benchmarks:
+            if self.free is not None and benchmark.name in GENERATED:
+                self._add_free_answers(benchmark, records[benchmark.name], description)
+        return records
+
+    def _views(self, question: Question) -> list[tuple[str, dict[str, TokenSequence]]]:
+        """Each answer's tokens after the question's own prompt, after another one, and after the supporting passage."""
+        encoder, example = self.scorer.encoder, question.example
+        views = [("metrics", {answer: encoder(example, answer) for answer in question.answers()})]
+        if self.hidden:
+            views.append(("hidden", {answer: encoder(question.other, answer) for answer in question.answers()}))
+        if example.dataset == sciq.NAME:
+            prompt = sciq.open_book_prompt(example)
+            views.append(("open_book", {a: encoder.after_text(prompt, f" {a}") for a in question.answers()}))
+        return views
+
+    def _record(self, question: Question, scores: dict[TokenSequence, AnswerLogprob]) -> Record:
+        example = question.example
+        views = {
+            name: {answer: scores[sequence] for answer, sequence in by_answer.items()}
+            for name, by_answer in self._views(question)
+        }
+        metrics = question.metrics(views["metrics"])
+        if "open_book" in views:
+            totals = {answer: score.total for answer, score in views["open_book"].items()}
+            metrics |= {f"open_book_{name}": value for name, value in question.choice_metrics(totals).items()}
+        record: Record = {
+            "question": example.question,
+            "truthful": example.truthful[0],
+            "wrong": question.wrong,
+            "metrics": metrics,
+            "per_token": {name: self._contrasted(question, scored) for name, scored in views.items()},
+            "length_rule": length_rule(example.truthful[0], question.wrong, example.hallucinated),
+            "choices": [
+                {"text": answer, "label": int(answer in example.truthful), "logprob": s.total, "tokens": s.tokens}
+                for answer, s in views["metrics"].items()
+            ],
+        }
+        if "hidden" in views:
+            record["hidden"] = question.metrics(views["hidden"])
+        return record
+
+    @staticmethod
+    def _contrasted(question: Question, scores: dict[str, AnswerLogprob]) -> list[float]:
+        return [scores[question.example.truthful[0]].per_token, scores[question.wrong].per_token]
+
+    def _add_free_answers(self, benchmark: Benchmark, records: list[Record], description: str) -> None:
+        assert self.free is not None
+        examples = [question.example for question in benchmark.questions]
+        answers = self.free(examples, f"{description}: answers to {benchmark.name}")
+        normalise = SETS[benchmark.name].harness_answer
+        for record, example, answer in zip(records, examples, answers, strict=True):
+            record["answer"] = answer
+            record["metrics"] |= free_answer(answer, example.aliases, normalise)
+
+
+def mean_metrics(records: list[Record], kind: str = "metrics") -> dict[str, float]:
+    """The mean of each metric over a set's questions; `kind` is `metrics`, `hidden` or `length_rule`."""
+    means = {name: fmean(record[kind][name] for record in records) for name in records[0][kind]}
+    if "contrast_accuracy" in means:
+        truthful, hallucinated = zip(*(record["per_token"][kind] for record in records), strict=True)
+        means |= compute(ContrastAccuracy, truthful=truthful, hallucinated=hallucinated)
+    return means

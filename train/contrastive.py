@@ -32,10 +32,11 @@ from eavss.plots import plot_profile
 from eavss.profile import LayerProfile, profile_batch
 from eavss.selectors import check_layers, select_layers
 from train.arguments import EavssArguments, parse
-from train.benchmarks import load_benchmarks, run_benchmarks
+from train.benchmarks import load_benchmarks
 from train.distributed import map_sharded
 from train.encoding import Encoder
 from train.errors import ModelError, RecipeError
+from train.evaluation import compare_runs, evaluate, write_items
 from train.export import save_adapter
 from train.files import write_json, write_whole
 from train.generation import AnswerWriter
@@ -46,6 +47,7 @@ from train.pairs import ContrastPairs, make_pairs, paired_batches
 from train.report import comparison_table, write_report
 from train.trainer import ContrastiveTrainer
 
+USER_ERRORS = (RecipeError, DataError, EavssError, ModelError)
 _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
 
 
@@ -65,7 +67,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     examples = _training_examples(sides.train, model, tokenizer, args, training.seed)
     say(
         f"{args.dataset}: {len(examples)} training questions; evaluation on "
-        + ", ".join(f"{benchmark.name} ({len(benchmark.examples)})" for benchmark in benchmarks)
+        + ", ".join(f"{benchmark.name} ({len(benchmark.questions)})" for benchmark in benchmarks)
     )
 
     _banner("Score")
@@ -78,10 +80,10 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
         write_profile(output, layers, profile)
 
     _banner("Evaluate before training")
-    scorer = AnswerScorer(model, encoder, args.eval_token_budget)
-    before = run_benchmarks(benchmarks, scorer, "before")
+    before = evaluate(model, tokenizer, benchmarks, args, training.seed, "before")
 
     _banner("Train")
+    scorer = AnswerScorer(model, encoder, args.eval_token_budget)
     pairs = make_pairs(
         examples[: args.train_questions], scorer, args.pairs_per_question, args.infonce_weight > 0, training.seed
     )
@@ -93,26 +95,24 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
 
     _banner("Evaluate after training")
     reloaded = load_adapted(args, training, output / "adapter")
-    after = run_benchmarks(benchmarks, AnswerScorer(reloaded, encoder, args.eval_token_budget), "after")
+    after = evaluate(reloaded, tokenizer, benchmarks, args, training.seed, "after")
 
     results = {
         "model": args.model_name_or_path,
         "dataset": args.dataset,
         "selected": layers["selected"],
-        "benchmarks": {
-            name: {"n": entry["n"], "before": entry["score"], "after": after[name]["score"]}
-            for name, entry in before.items()
-        },
+        **compare_runs(before, after, training.seed),
         "train": train_figures,
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     }
     if is_main_process():
+        write_items(output / "items", {"before": before, "after": after})
         write_json(output / "results.json", results)
         write_report(output, results, layers, asdict(args))
     _banner("Results")
     say(f"selected blocks {layers['selected']}")
-    say(comparison_table(results["benchmarks"]))
-    say(f"written to {output}: results.json, report.html, layers.json, layers.png, pairs.safetensors, adapter/")
+    say(comparison_table(results))
+    say(f"written to {output}: results.json, report.html, layers.json, layers.png, pairs.safetensors, adapter/, items/")
     return results
 
 
@@ -225,7 +225,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     quiet_other_ranks()
     try:
         main(*parse(argv))
-    except (RecipeError, DataError, EavssError, ModelError) as error:
+    except USER_ERRORS as error:
         return fail(str(error))
     return 0
 

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
 from data.sources import SETS
-from eavss.batches import TokenSequence, encode
+from eavss.batches import TokenSequence, encode, encode_as_one
 from train.errors import ModelError
 
 
@@ -40,14 +40,14 @@ class Encoder:
         if self.prompt_style == "chat":
             return encode(self.tokenizer, prompt, answer, self.max_length, end, special_tokens=False)
         if self.prompt_style == "harness":
-            return self._encode_as_harness(prompt, f" {answer}")
+            return self.after_text(prompt, f" {answer}")
         return encode(self.tokenizer, prompt, f" {answer}", self.max_length, end)
 
     def prompt(self, example: Example) -> str:
         """The text that an answer to `example` follows."""
         if example.verbatim:
             return example.question
-        if self.prompt_style == "harness":
+        if self.prompt_style == "harness" and example.dataset in SETS:
             return str(SETS[example.dataset].harness_prompt(example))
         if self.prompt_style == "chat":
             message = [{"role": "user", "content": example.question}]
@@ -62,9 +62,6 @@ class Encoder:
         ids: list[int] = self.tokenizer(self.prompt(example), add_special_tokens=special)["input_ids"]
         return ids[-self.max_length :]
 
-    def _encode_as_harness(self, prompt: str, answer: str) -> TokenSequence:
-        # The harness tokenises prompt and answer as one text, and cuts it where the prompt's own tokens end.
-        start = len(self.tokenizer(prompt)["input_ids"])
-        ids: list[int] = self.tokenizer(prompt + answer)["input_ids"]
-        cut = max(0, len(ids) - self.max_length)
-        return TokenSequence(tuple(ids[cut:]), start - cut, len(ids) - cut)
+    def after_text(self, prompt: str, answer: str) -> TokenSequence:
+        """`answer` after any text, tokenised as lm-evaluation-harness does."""
+        return encode_as_one(self.tokenizer, prompt, answer, self.max_length)

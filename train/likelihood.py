@@ -1,5 +1,6 @@
 """Log-probabilities of answers, with logits computed for answer tokens only."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +16,7 @@ from data.examples import Example
 from eavss.batches import TokenSequence, group_by_length, pad
 from train.distributed import map_sharded
 from train.encoding import Encoder
+from train.errors import ModelError
 from train.shared_prompts import can_share, continuation, read_prompts
 
 # Prompts whose keys and values are held at once, in token budgets: many, so that answers of like length meet.
@@ -108,6 +110,10 @@ class AnswerScorer:
         score = self._score_shared if shared else self._score_batch
         scored = map_sharded(lambda group: score([sequences[i] for i in group]), groups, description)
         by_index = dict(zip(chain(*groups), chain(*scored), strict=True))
+        if any(math.isnan(score.total) for score in by_index.values()):
+            raise ModelError(
+                "the model gives no log-probability (NaN) for some answer; its weights or dtype are broken"
+            )
         return [by_index[i] for i in range(len(sequences))]
 
     def _groups(self, sequences: list[TokenSequence]) -> Iterator[list[int]]:

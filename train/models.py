@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.utils import load_peft_weights
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,6 +23,9 @@ from eavss.blocks import find_blocks
 from train.arguments import EavssArguments
 from train.errors import ModelError, RecipeError
 from train.hardware import choose_dtype
+
+# What the libraries raise for a missing, broken or unfitting folder, beside OSError.
+_UNLOADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
 
 
 def load_tokenizer(args: EavssArguments) -> PreTrainedTokenizerBase:
@@ -72,9 +77,8 @@ def _loading(args: EavssArguments) -> Iterator[None]:
         )
     try:
         yield
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"model_name_or_path: {name} cannot be loaded: {first}") from None
+    except _UNLOADABLE as error:
+        raise ModelError(f"model_name_or_path: {name} cannot be loaded: {_first_line(error)}") from None
 
 
 @contextlib.contextmanager
@@ -129,6 +133,30 @@ def trainable_blocks(model: torch.nn.Module) -> list[int]:
     return sorted({inside.get(id(p), -1) for p in model.parameters() if p.requires_grad})
 
 
+def load_adapter(base: PreTrainedModel, adapter: str) -> PeftModel:
+    """`base` with a saved adapter on it.
+
+    Args:
+        adapter: a PEFT folder or Hub id; only safetensors are read.
+
+    Raises:
+        ModelError: there is no such adapter, or it does not fit the model.
+    """
+    try:
+        model = PeftModel.from_pretrained(base, adapter, use_safetensors=True).eval()
+        saved = load_peft_weights(adapter, device="cpu", use_safetensors=True)
+    except _UNLOADABLE as error:
+        raise ModelError(f"adapter: {adapter} cannot be loaded on this model: {_first_line(error)}") from None
+    unused = saved.keys() - get_peft_model_state_dict(model).keys()
+    if unused:
+        raise ModelError(f"adapter: {adapter} does not fit this model, which has no {min(unused)}")
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def load_adapted(args: EavssArguments, training: TrainingArguments, adapter: Path) -> PeftModel:
     """The base model, fresh, with the adapter that was saved: what a user of the adapter will get."""
     gc.collect()
@@ -136,4 +164,4 @@ def load_adapted(args: EavssArguments, training: TrainingArguments, adapter: Pat
         torch.cuda.empty_cache()
     base = load_model(args, training)
     with _never_partitioned(training):
-        return PeftModel.from_pretrained(base, adapter).eval()
+        return load_adapter(base, str(adapter))

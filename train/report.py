@@ -9,25 +9,52 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from train.files import write_text
 
+_FOOT = "~ noise could explain the change: its 95% interval (paired bootstrap by question) holds 0"
 
-def comparison_rows(benchmarks: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each set and metric of `results.json`'s benchmarks."""
-    return [
-        {"set": name, "metric": metric, "n": entry["n"], "before": before, "after": entry["after"][metric]}
-        for name, entry in benchmarks.items()
-        for metric, before in entry["before"].items()
+
+def comparison_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each set and metric of `results.json`: the figures before and after, and the change's interval.
+
+    `asked` is the part of the change that was gained on the question: the change less that with the question hidden.
+    """
+    rows = []
+    for name, entry in results["benchmarks"].items():
+        hidden = entry.get("hidden", {}).get("change", {})
+        for metric, change in entry["change"].items():
+            rows.append(
+                {
+                    "set": name,
+                    "metric": metric,
+                    "n": entry["n"],
+                    "before": entry["before"][metric],
+                    "after": entry["after"][metric],
+                    **change,
+                    "asked": change["difference"] - hidden[metric]["difference"] if metric in hidden else None,
+                }
+            )
+    return rows
+
+
+def comparison_table(results: dict[str, Any]) -> str:
+    """The before/after table as text, with what training cost below it."""
+    lines = [
+        f"{'set':<12} {'metric':<20} {'n':>5} {'before':>8} {'after':>8} {'change':>8}   {'95% interval':<17} "
+        f"{'on the question':>15}"
     ]
-
-
-def comparison_table(benchmarks: dict[str, dict[str, Any]]) -> str:
-    """The before/after table as text."""
-    lines = [f"{'set':<12} {'metric':<18} {'n':>6} {'before':>8} {'after':>8} {'change':>8}"]
-    lines += [
-        f"{row['set']:<12} {row['metric']:<18} {row['n']:>6} {row['before']:>8.3f} {row['after']:>8.3f} "
-        f"{row['after'] - row['before']:>+8.3f}"
-        for row in comparison_rows(benchmarks)
-    ]
-    return "\n".join(lines)
+    for row in comparison_rows(results):
+        low, high = row["interval"]
+        asked = "" if row["asked"] is None else f"{row['asked']:+.3f}"
+        lines.append(
+            f"{row['set']:<12} {row['metric']:<20} {row['n']:>5} {row['before']:>8.3f} {row['after']:>8.3f} "
+            f"{row['difference']:>+8.3f} {'~' if row['noise'] else ' '} [{low:+.3f}, {high:+.3f}] {asked:>15}"
+        )
+    for name, figures in results["retention"].items():
+        for metric, before in figures["before"].items():
+            if metric != "n":
+                after = figures["after"][metric]
+                n = int(figures["before"]["n"])
+                lines.append(f"{name:<12} {metric:<20} {n:>5} {before:>8.3f} {after:>8.3f} {after - before:>+8.3f}")
+    return "\n".join([*lines, _FOOT])
 
 
 def write_report(folder: Path, results: dict[str, Any], layers: dict[str, Any], recipe: dict[str, Any]) -> None:
@@ -36,7 +63,7 @@ def write_report(folder: Path, results: dict[str, Any], layers: dict[str, Any], 
     page = environment.get_template("report.html").render(
         results=results,
         layers=layers,
-        rows=comparison_rows(results["benchmarks"]),
+        rows=comparison_rows(results),
         picture=base64.b64encode((folder / "layers.png").read_bytes()).decode(),
         recipe=yaml.safe_dump(recipe, sort_keys=False),
     )

@@ -1,0 +1,82 @@
+"""Three text sets that show what fine-tuning cost: nothing is learnt from them.
+
+- WikiText-2 (Merity et al., 2017), https://huggingface.co/datasets/Salesforce/wikitext, CC BY-SA: articles, with rare
+  words as <unk>. lm-evaluation-harness reads the raw text instead, so its figures are not ours.
+- LAMBADA (Paperno et al., 2016) in OpenAI's version, https://huggingface.co/datasets/EleutherAI/lambada_openai:
+  passages whose last word needs the whole passage.
+- SST-2 (Socher et al., 2013) in GLUE, https://huggingface.co/datasets/nyu-mll/glue: phrases on films, 1 if positive.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from data.errors import DataError
+from data.sources import hub_layout_rows
+
+
+def load_wikitext(root: str | None) -> str:
+    """The validation split of WikiText-2, its rows joined as they stand.
+
+    Args:
+        root: None for the Hub, or a folder in Hub layout: see `data.sources.load_sides`.
+
+    Raises:
+        DataError: the split cannot be read, holds no text, or a row is not text.
+    """
+    rows = _rows("Salesforce/wikitext", "wikitext-2-v1", "validation", {"text": str}, root)
+    text = "".join(row["text"] for _, row in rows)
+    if not text.strip():
+        raise DataError("Salesforce/wikitext (wikitext-2-v1, validation) holds no text")
+    return text
+
+
+def load_lambada(root: str | None) -> list[tuple[str, str]]:
+    """{"text": "But I don't care about signs"} -> ("But I don't care about", " signs"), a passage each.
+
+    Split at the last space as in lm-evaluation-harness (task lambada_openai, version 1).
+
+    Args:
+        root: as for `load_wikitext`.
+
+    Raises:
+        DataError: the split cannot be read, or a row is not two words or more.
+    """
+    passages = []
+    for place, row in _rows("EleutherAI/lambada_openai", "default", "test", {"text": str}, root):
+        before, _, word = row["text"].rpartition(" ")
+        if not before.strip() or not word:
+            raise DataError(f"{place}: the text {row['text']!r} has no last word after a space and a beginning")
+        passages.append((before, f" {word}"))
+    return passages
+
+
+def load_sst2(root: str | None) -> list[tuple[str, int]]:
+    """{"sentence": "a charming journey", "label": 1} -> ("a charming journey", 1), a phrase each.
+
+    Args:
+        root: as for `load_wikitext`.
+
+    Raises:
+        DataError: the split cannot be read, or a label is not 0 or 1.
+    """
+    phrases = []
+    for place, row in _rows("nyu-mll/glue", "sst2", "validation", {"sentence": str, "label": int}, root):
+        if row["label"] not in (0, 1):
+            raise DataError(f"{place}: label is {row['label']}, where 0 (negative) or 1 (positive) would be right")
+        phrases.append((row["sentence"], row["label"]))
+    return phrases
+
+
+def _rows(
+    hub_id: str, config: str, split: str, columns: Mapping[str, type], root: str | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row with its place, once its columns are known to be there and of their types."""
+    rows, where = hub_layout_rows(hub_id, config, split, root)
+    for number, row in enumerate(rows, start=1):
+        place = f"{where}: row {number}"
+        for column, kind in columns.items():
+            if column not in row:
+                raise DataError(f"{where} has no column {column!r}")
+            if not isinstance(row[column], kind):
+                raise DataError(f"{place}: {column} is {row[column]!r}, where a value of type {kind.__name__} belongs")
+        yield place, row

@@ -1,0 +1,105 @@
+"""Evaluate any model on the benchmarks, with nothing trained.
+
+    python scripts/run_benchmarks.py --config recipes/truthfulqa.yaml [--adapter DIR] [--json FILE] [--items DIR]
+    deepspeed --num_gpus 4 scripts/run_benchmarks.py --model_name_or_path ORG/MODEL --prompts harness
+
+Takes the keys of a recipe, such as --evaluate_on, --eval_limit, --prompts and --datasets_root; those of training are
+ignored. --adapter is a PEFT folder or Hub id on top of the model. --json writes the figures, --items a line a question.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from transformers import TrainingArguments, set_seed
+
+from train.arguments import EavssArguments, parse
+from train.benchmarks import load_benchmarks, mean_metrics
+from train.contrastive import USER_ERRORS, quiet_other_ranks
+from train.errors import RecipeError
+from train.evaluation import Evaluation, evaluate, write_items
+from train.files import write_json
+from train.hardware import fail, is_main_process, say, share_cores
+from train.models import load_adapter, load_model, load_tokenizer
+
+
+def main(args: EavssArguments, training: TrainingArguments, adapter: str | None) -> Evaluation:
+    """Evaluate the model, with the adapter if one is named, and print the figures."""
+    set_seed(training.seed)
+    tokenizer = load_tokenizer(args)
+    benchmarks = load_benchmarks(args, training.seed)
+    base = load_model(args, training)
+    model = base if adapter is None else load_adapter(base, adapter)
+    evaluation = evaluate(model, tokenizer, benchmarks, args, training.seed, "evaluating")
+    say(table(evaluation))
+    return evaluation
+
+
+def table(evaluation: Evaluation) -> str:
+    """The figures as text: each metric, and the same with the question hidden."""
+    lines = [f"{'set':<12} {'metric':<22} {'n':>6} {'score':>8} {'question hidden':>16}"]
+    for name, records in evaluation.records.items():
+        hidden = mean_metrics(records, "hidden") if "hidden" in records[0] else {}
+        for metric, value in mean_metrics(records).items():
+            control = f"{hidden[metric]:.3f}" if metric in hidden else ""
+            lines.append(f"{name:<12} {metric:<22} {len(records):>6} {value:>8.3f} {control:>16}")
+    for name, figures in evaluation.retention.items():
+        for metric in [metric for metric in figures if metric != "n"]:
+            lines.append(f"{name:<12} {metric:<22} {int(figures['n']):>6} {figures[metric]:>8.3f}")
+    return "\n".join(lines)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"command line: {message}")
+
+
+def _check_output(json: Path | None, items: Path | None) -> None:
+    """Told before the evaluation, not after it."""
+    if json is not None and json.is_dir():
+        raise RecipeError(f"--json: {json} is a folder; it should be a file")
+    if items is not None and items.is_file():
+        raise RecipeError(f"--items: {items} is a file; it should be a folder")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Parse, run, write, and turn a user's mistake into one line and the exit status 2."""
+    share_cores()
+    quiet_other_ranks()
+    own = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    own.add_argument("--adapter")
+    own.add_argument("--json", type=Path)
+    own.add_argument("--items", type=Path)
+    try:
+        options, recipe = own.parse_known_args(argv)
+        _check_output(options.json, options.items)
+        evaluation = main(*parse(recipe), options.adapter)
+    except USER_ERRORS as error:
+        return fail(str(error))
+    if is_main_process() and options.json:
+        write_json(options.json, figures(evaluation))
+    if is_main_process() and options.items:
+        write_items(options.items, {"run": evaluation})
+    return 0
+
+
+def figures(evaluation: Evaluation) -> dict[str, object]:
+    """{"benchmarks": {set: {"n", "score", "hidden", "length_rule"}}, "retention": {name: {...}}}."""
+    return {
+        "benchmarks": {
+            name: {
+                "n": len(records),
+                "score": mean_metrics(records),
+                **({"hidden": mean_metrics(records, "hidden")} if "hidden" in records[0] else {}),
+                "length_rule": mean_metrics(records, "length_rule"),
+            }
+            for name, records in evaluation.records.items()
+        },
+        "retention": evaluation.retention,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run())
