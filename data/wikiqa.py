@@ -13,9 +13,22 @@ TRAIN_SPLIT = "train"
 EVALUATION_SPLIT = "validation"
 
 
+# Three questions of our own with answers in an encyclopaedia's sentences, shown before every question as TruthfulQA's
+# authors show theirs. docs/lab-notebook.md has the trial without them.
+_HARNESS_SHOTS = (
+    ("how long is a day on mars", "A day on Mars lasts 24 hours and 37 minutes, a little longer than a day on Earth."),
+    ("what is a sonnet", "A sonnet is a poem of fourteen lines, which as a rule follow a fixed pattern of rhymes."),
+    (
+        "who built the eiffel tower",
+        "The Eiffel Tower was built by the company of the engineer Gustave Eiffel, and was finished in 1889.",
+    ),
+)
+
+
 def harness_prompt(example: Example) -> str:
-    """The harness has no task for this set; this is the prompt of the one that ships in recipes/lm_eval."""
-    return f"Question: {example.question}\nAnswer:"
+    """The prompt of the task that ships in recipes/lm_eval, since the harness has none for this set."""
+    shots = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in _HARNESS_SHOTS)
+    return f"{shots}Question: {example.question}\nAnswer:"
 
 
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:

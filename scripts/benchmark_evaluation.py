@@ -3,7 +3,8 @@
     python scripts/benchmark_evaluation.py --datasets_root FOLDER [--model_name_or_path MODEL] [--questions 60]
         [--repeats 3] [--dtype bfloat16] [--json FILE]
 
-The requests are the harness's own: its task truthfulqa_mc2, and for WikiQA the task in recipes/lm_eval. Its HF model
+The requests are the harness's own: its task truthfulqa_mc2, and for WikiQA the tasks in recipes/lm_eval, with and
+without their three fixed questions: the longer a prompt is beside its answers, the more sharing it saves. Its HF model
 runs at batch sizes 1, 8 and 32, of which the fastest counts. Both times hold tokenisation and the forward passes.
 """
 
@@ -35,6 +36,7 @@ TASKS = Path(lm_eval.__file__).parent / "tasks"
 DEFINITIONS = {
     "truthfulqa": (truthfulqa, TASKS / "truthfulqa/truthfulqa_mc2.yaml"),
     "wikiqa": (wikiqa, REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"),
+    "wikiqa_zero_shot": (wikiqa, REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa_zero_shot.yaml"),
 }
 
 
@@ -111,7 +113,7 @@ def main() -> None:
     share_cores()
     dtype = choose_dtype(options.dtype)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(options.model_name_or_path, dtype=dtype).to(device).eval()
+    model = AutoModelForCausalLM.from_pretrained(options.model_name_or_path, dtype=dtype, device_map=device).eval()
     tokenizer = AutoTokenizer.from_pretrained(options.model_name_or_path)
     print(f"{options.model_name_or_path}, {device}, {torch.get_num_threads()} threads, {dtype}", flush=True)
     found = {}

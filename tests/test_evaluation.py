@@ -50,7 +50,6 @@ EXAMPLE = {
         ("nq", "Answer these questions:\n\nQ: who wrote it?\nA:"),
         ("triviaqa", "Question: Who wrote it?\nAnswer:"),
         ("sciq", "Question: What is it?\nAnswer:"),
-        ("wikiqa", "Question: what is it\nAnswer:"),
     ],
 )
 def test_harness_prompts_are_the_sets_own(name: str, prompt: str) -> None:
@@ -60,6 +59,12 @@ def test_harness_prompts_are_the_sets_own(name: str, prompt: str) -> None:
     sequence = encoder(EXAMPLE[name], "an answer")
     assert tokenizer.decode(sequence.prompt) == prompt
     assert tokenizer.decode(sequence.answer) == " an answer"
+
+
+def test_harness_prompt_of_wikiqa_has_three_fixed_questions() -> None:
+    prompt = Encoder(tiny_tokenizer(), "harness", 256).prompt(EXAMPLE["wikiqa"])
+    assert prompt.count("Question: ") == 4
+    assert prompt.endswith(".\n\nQuestion: what is it\nAnswer:")
 
 
 def test_harness_prompt_of_truthfulqa_has_six_fixed_questions() -> None:

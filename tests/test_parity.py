@@ -10,20 +10,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import lm_eval
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 from sklearn.metrics import average_precision_score
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data import nq, sciq, triviaqa, truthfulqa, wikiqa
 from data.sources import SAMPLES
+from scripts.benchmark_evaluation import TASKS, local_task
 from train.arguments import REPOSITORY
 from train.benchmarks import Benchmark, Evaluator, Question, Record
 from train.encoding import Encoder
@@ -33,7 +31,6 @@ from train.likelihood import AnswerScorer
 pytestmark = pytest.mark.slow
 ROOT = Path(os.environ.get("EAVSS_DATASETS_ROOT", SAMPLES))
 MODEL = REPOSITORY / "outputs/models/smollm2-135m-instruct"
-THEIRS = Path(lm_eval.__file__).parent / "tasks"
 LIMIT = 100
 TOLERANCE = 1e-3
 Sample = dict[str, Any]
@@ -51,23 +48,6 @@ def tokenizer() -> Any:
 
 def rows_of(module: ModuleType) -> Path:
     return ROOT / module.HUB_ID / module.CONFIG / f"{module.EVALUATION_SPLIT}.parquet"
-
-
-def local_task(definition: Path, module: ModuleType, folder: Path) -> Any:
-    """A task of the harness that includes `definition` and changes nothing but where the rows are."""
-    config = {
-        "include": str(definition),
-        "task": f"local_{definition.stem}",
-        "dataset_path": "parquet",
-        "dataset_name": None,
-        "dataset_kwargs": {"data_files": {"validation": str(rows_of(module))}},
-        "training_split": None,
-        "validation_split": "validation",
-        "test_split": None,
-    }
-    path = folder / f"local_{definition.stem}.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return TaskManager().load(str(path))["tasks"][config["task"]]
 
 
 def their_samples(task: Any, model: Any, tokenizer: Any, limit: int = LIMIT) -> list[Sample]:
@@ -103,9 +83,9 @@ def ties(values: list[float]) -> int:
 def test_truthfulqa(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     """The harness's MC1 task judges its own log-probabilities of MC2's requests, since MC1's choices are among them."""
     samples = their_samples(
-        local_task(THEIRS / "truthfulqa/truthfulqa_mc2.yaml", truthfulqa, tmp_path), model, tokenizer
+        local_task(TASKS / "truthfulqa/truthfulqa_mc2.yaml", truthfulqa, ROOT, tmp_path), model, tokenizer
     )
-    mc1 = local_task(THEIRS / "truthfulqa/truthfulqa_mc1.yaml", truthfulqa, tmp_path)
+    mc1 = local_task(TASKS / "truthfulqa/truthfulqa_mc1.yaml", truthfulqa, ROOT, tmp_path)
     records = our_records(truthfulqa, model, tokenizer)
     assert len(records) == LIMIT
     for sample, record in zip(samples, records, strict=True):
@@ -121,7 +101,7 @@ def test_truthfulqa(model: Any, tokenizer: Any, tmp_path: Path) -> None:
 
 
 def test_sciq_open_book(model: Any, tokenizer: Any, tmp_path: Path) -> None:
-    samples = their_samples(local_task(THEIRS / "sciq/sciq.yaml", sciq, tmp_path), model, tokenizer)
+    samples = their_samples(local_task(TASKS / "sciq/sciq.yaml", sciq, ROOT, tmp_path), model, tokenizer)
     encoder = Encoder(tokenizer, "harness", 2048)
     examples = sciq.examples(pq.read_table(rows_of(sciq)).to_pylist())[:LIMIT]
     sequences = [
@@ -147,7 +127,7 @@ def test_sciq_open_book(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     ids=["nq", "triviaqa"],
 )
 def test_generation(module: ModuleType, definition: str, model: Any, tokenizer: Any, tmp_path: Path) -> None:
-    samples = their_samples(local_task(THEIRS / definition, module, tmp_path), model, tokenizer)
+    samples = their_samples(local_task(TASKS / definition, module, ROOT, tmp_path), model, tokenizer)
     records = our_records(module, model, tokenizer, free=True)
     assert len(records) == len(samples) == LIMIT
     for sample, record in zip(samples, records, strict=True):
@@ -160,7 +140,7 @@ def test_wikiqa_equals_the_shipped_task_and_an_independent_computation(
 ) -> None:
     """Our records against the task in recipes/lm_eval, and the ranking against scikit-learn and numpy."""
     definition = REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"
-    samples = their_samples(local_task(definition, wikiqa, tmp_path), model, tokenizer, limit=30)
+    samples = their_samples(local_task(definition, wikiqa, ROOT, tmp_path), model, tokenizer, limit=30)
     records = our_records(wikiqa, model, tokenizer)
     for sample, record in zip(samples, records, strict=False):
         assert sample["doc"]["question"] == record["question"]

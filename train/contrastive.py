@@ -5,6 +5,7 @@
 Plain `python train/contrastive.py ...` works too, on one process.
 """
 
+import json
 import platform
 import random
 import sys
@@ -38,7 +39,7 @@ from train.encoding import Encoder
 from train.errors import ModelError, RecipeError
 from train.evaluation import compare_runs, evaluate, write_items
 from train.export import save_adapter
-from train.files import write_json, write_whole
+from train.files import write_json, write_text, write_whole
 from train.generation import AnswerWriter
 from train.hardware import choose_dtype, fail, is_main_process, peak_memory_bytes, say, share_cores
 from train.likelihood import AnswerScorer
@@ -69,6 +70,10 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
         f"{args.dataset}: {len(examples)} training questions; evaluation on "
         + ", ".join(f"{benchmark.name} ({len(benchmark.questions)})" for benchmark in benchmarks)
     )
+
+    if is_main_process():
+        lines = (json.dumps(asdict(example), ensure_ascii=False) for example in examples)
+        write_text(output / "training_examples.jsonl", "\n".join(lines) + "\n")
 
     _banner("Score")
     profile = score(model, examples[: args.score_questions], encoder, args, training.seed)

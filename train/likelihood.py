@@ -21,6 +21,7 @@ from train.shared_prompts import can_share, continuation, read_prompts
 
 # Prompts whose keys and values are held at once, in token budgets: many, so that answers of like length meet.
 _PROMPT_BUDGETS = 4
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,13 @@ def _logits_at(
     finally:
         handle.remove()
     return logits
+
+
+def _judge(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The targets' log-probabilities, and 1 for each that is not the likeliest token; (N,) each."""
+    logits = logits.float()
+    chosen = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
+    return chosen - logits.logsumexp(-1), (chosen < logits.amax(-1)).float()
 
 
 def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
@@ -158,9 +166,10 @@ class AnswerScorer:
         """Scores from one forward pass whose N rows and columns predict the sequences' answer tokens, in order."""
         targets = torch.tensor([token for s in sequences for token in s.answer], device=rows.device)  # (N,)
         logits = _logits_at(self.model, self.model.get_output_embeddings(), inputs, rows, columns)
-        totals = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, _logprobs(logits, targets))
-        misses = torch.zeros(len(sequences), device=rows.device).index_add(
-            0, rows, (logits.argmax(-1) != targets).float()
-        )
+        # Some rows at a time: a float32 copy of all logits would not fit any processor's cache.
+        parts = [_judge(*part) for part in zip(logits.split(_ROWS), targets.split(_ROWS), strict=True)]
+        logprobs, missed = (torch.cat(column) for column in zip(*parts, strict=True))
+        totals = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, logprobs)
+        misses = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, missed)
         figures = zip(sequences, totals.tolist(), misses.tolist(), strict=True)
         return [AnswerLogprob(total, len(s.answer), missed == 0) for s, total, missed in figures]
