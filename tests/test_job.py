@@ -172,6 +172,13 @@ def test_a_users_mistake_is_one_line_however_many_ranks(
     assert not (tmp_path / "run" / "results.json").exists()
 
 
+def test_a_missing_checkpoint_is_told_before_anything_is_written(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = launch(0, tmp_path / "run", tiny | {"--resume_from_checkpoint": "true"})
+    assert done.returncode == 2
+    assert "error: resume_from_checkpoint: there is no checkpoint in" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
     done = launch(0, tmp_path / "run", {"--model_name_or_path": "outputs/models/none"})
     assert done.returncode == 2

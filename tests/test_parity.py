@@ -1,7 +1,7 @@
 """Every definition against lm-evaluation-harness, item by item: its own tasks, pointed at local rows.
 
-The rows are those of EAVSS_DATASETS_ROOT where that is set, otherwise the samples that ship. Where two choices are
-equally likely, the harness's order decides; the tests name such ties instead of passing them over.
+The rows are the samples that ship, or those of EAVSS_PARITY_ROOT where that is set. Where two choices are equally
+likely, the harness's order decides; the tests name such ties instead of passing them over.
 """
 
 import os
@@ -29,7 +29,7 @@ from train.free_answers import FreeAnswers
 from train.likelihood import AnswerScorer
 
 pytestmark = pytest.mark.slow
-ROOT = Path(os.environ.get("EAVSS_DATASETS_ROOT", SAMPLES))
+ROOT = Path(os.environ.get("EAVSS_PARITY_ROOT", SAMPLES))
 MODEL = REPOSITORY / "outputs/models/smollm2-135m-instruct"
 LIMIT = 100
 TOLERANCE = 1e-3
@@ -50,9 +50,9 @@ def rows_of(module: ModuleType) -> Path:
     return ROOT / module.HUB_ID / module.CONFIG / f"{module.EVALUATION_SPLIT}.parquet"
 
 
-def their_samples(task: Any, model: Any, tokenizer: Any, limit: int = LIMIT) -> list[Sample]:
+def their_samples(task: Any, model: Any, tokenizer: Any, limit: int = LIMIT, batch_size: int = 8) -> list[Sample]:
     """The harness's record of each of its first documents."""
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16)
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     found = evaluate(
         lm, {"tasks": {task.config.task: task}, "groups": {}, "group_map": {}}, limit=limit, bootstrap_iters=0
     )
@@ -127,7 +127,9 @@ def test_sciq_open_book(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     ids=["nq", "triviaqa"],
 )
 def test_generation(module: ModuleType, definition: str, model: Any, tokenizer: Any, tmp_path: Path) -> None:
-    samples = their_samples(local_task(TASKS / definition, module, ROOT, tmp_path), model, tokenizer)
+    # One batch of all: each batch of the harness generates for as long as its longest answer.
+    task = local_task(TASKS / definition, module, ROOT, tmp_path)
+    samples = their_samples(task, model, tokenizer, batch_size=LIMIT)
     records = our_records(module, model, tokenizer, free=True)
     assert len(records) == len(samples) == LIMIT
     for sample, record in zip(samples, records, strict=True):

@@ -55,6 +55,7 @@ _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evalu
 def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     """Run the whole job and return what `results.json` holds."""
     output = Path(str(training.output_dir))
+    checkpoint = _checkpoint(training)
     set_seed(training.seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
 
@@ -93,7 +94,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
         examples[: args.train_questions], scorer, args.pairs_per_question, args.infonce_weight > 0, training.seed
     )
     adapted = add_lora(model, layers["selected"], args)
-    train_figures = train(adapted, layers["selected"], pairs, tokenizer, args, training)
+    train_figures = train(adapted, layers["selected"], pairs, tokenizer, args, training, checkpoint)
     save_adapter(adapted, output / "adapter")
     del model, adapted, scorer
     training.distributed_state.wait_for_everyone()
@@ -185,11 +186,12 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     args: EavssArguments,
     training: TrainingArguments,
+    checkpoint: str | None,
 ) -> dict[str, Any]:
-    """Train the adapter and return the `train` part of `results.json`."""
+    """Train the adapter, from `checkpoint` on if there is one, and return the `train` part of `results.json`."""
     trainer = ContrastiveTrainer(model, layers, args, training, pairs, tokenizer)
     start = time.perf_counter()
-    state = trainer.train(resume_from_checkpoint=_checkpoint(training))
+    state = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
     trainer.save_state()
     seen = state.global_step * training.train_batch_size * training.gradient_accumulation_steps * training.world_size

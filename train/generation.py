@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
-from train.distributed import map_sharded
+from train.distributed import from_main, map_sharded
 from train.files import cache_folder, write_text
 from train.hardware import is_main_process
 
@@ -43,9 +43,11 @@ class AnswerWriter:
     def __call__(self, examples: Sequence[Example]) -> list[list[str]]:
         """For each example the answers written; an answer that did not end within 16 tokens is left out."""
         cached = cache_folder() / "answers" / f"{self._key(examples)}.json"
-        if cached.is_file():
-            found: list[list[str]] = json.loads(cached.read_text(encoding="utf-8"))
-            return found
+        kept: list[list[str]] | None = from_main(
+            lambda: json.loads(cached.read_text(encoding="utf-8")) if cached.is_file() else None
+        )
+        if kept is not None:
+            return kept
         prompts = [self._prompt(example) for example in examples]
         batches = [(start, prompts[start : start + _BATCH]) for start in range(0, len(prompts), _BATCH)]
         written = [answers for batch in map_sharded(self._write, batches, "mining answers") for answers in batch]
