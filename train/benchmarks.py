@@ -135,14 +135,17 @@ class Evaluator:
 
     def run(self, benchmarks: list[Benchmark], description: str) -> dict[str, list[Record]]:
         """A record for each question of each benchmark, in their order; every answer is scored once, in one pass."""
-        wanted: dict[TokenSequence, None] = {}
-        for benchmark in benchmarks:
-            for question in benchmark.questions:
-                wanted |= dict.fromkeys(s for _, by_answer in self._views(question) for s in by_answer.values())
-        sequences = list(wanted)
+        views = {
+            benchmark.name: [self._views(question) for question in benchmark.questions] for benchmark in benchmarks
+        }
+        answers = (by_answer for of_set in views.values() for view in of_set for by_answer in view.values())
+        sequences = list(dict.fromkeys(sequence for by_answer in answers for sequence in by_answer.values()))
         scores = dict(zip(sequences, self.scorer.score_sequences(sequences, description), strict=True))
         records = {
-            benchmark.name: [self._record(question, scores) for question in benchmark.questions]
+            benchmark.name: [
+                self._record(question, {name: {a: scores[s] for a, s in by.items()} for name, by in view.items()})
+                for question, view in zip(benchmark.questions, views[benchmark.name], strict=True)
+            ]
             for benchmark in benchmarks
         }
         for benchmark in benchmarks:
@@ -150,23 +153,19 @@ class Evaluator:
                 self._add_free_answers(benchmark, records[benchmark.name], description)
         return records
 
-    def _views(self, question: Question) -> list[tuple[str, dict[str, TokenSequence]]]:
+    def _views(self, question: Question) -> dict[str, dict[str, TokenSequence]]:
         """Each answer's tokens after the question's own prompt, after another one, and after the supporting passage."""
         encoder, example = self.scorer.encoder, question.example
-        views = [("metrics", {answer: encoder(example, answer) for answer in question.answers()})]
+        views = {"metrics": {answer: encoder(example, answer) for answer in question.answers()}}
         if self.hidden:
-            views.append(("hidden", {answer: encoder(question.other, answer) for answer in question.answers()}))
+            views["hidden"] = {answer: encoder(question.other, answer) for answer in question.answers()}
         if example.dataset == sciq.NAME:
             prompt = sciq.open_book_prompt(example)
-            views.append(("open_book", {a: encoder.after_text(prompt, f" {a}") for a in question.answers()}))
+            views["open_book"] = {answer: encoder.after_text(prompt, f" {answer}") for answer in question.answers()}
         return views
 
-    def _record(self, question: Question, scores: dict[TokenSequence, AnswerLogprob]) -> Record:
+    def _record(self, question: Question, views: dict[str, dict[str, AnswerLogprob]]) -> Record:
         example = question.example
-        views = {
-            name: {answer: scores[sequence] for answer, sequence in by_answer.items()}
-            for name, by_answer in self._views(question)
-        }
         metrics = question.metrics(views["metrics"])
         if "open_book" in views:
             totals = {answer: score.total for answer, score in views["open_book"].items()}
