@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,3 +93,44 @@ def capture_block_outputs(blocks: Blocks, layers: list[int], receive: Callable[[
             handle.remove()
     if silent:
         raise EavssError(f"the hooks on blocks {sorted(silent)} of {blocks.path} never fired: the blocks did not run")
+
+
+@contextmanager
+def capture_block_input(blocks: Blocks, layer: int, receive: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call `receive` with the hidden states (B, T, H) that enter block `layer` during the forward passes inside."""
+
+    def hook(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        receive(args[0] if args else kwargs["hidden_states"])
+
+    handle = blocks.modules[layer].register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def enter_at(blocks: Blocks, layer: int, states: Tensor) -> Iterator[None]:
+    """Forward passes inside run from block `layer` on, with `states` (B, T, H) as its input; those below do nothing.
+
+    The model still makes its masks and positions from what it is called with, so this holds for any architecture whose
+    blocks hand on nothing but hidden states.
+    """
+
+    def hook(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[Any, Any]:
+        return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
+
+    handle = blocks.modules[layer].register_forward_pre_hook(hook, with_kwargs=True)
+    below = [vars(module) for module in blocks.modules[:layer]]
+    forwards = [attributes.get("forward") for attributes in below]
+    try:
+        for attributes in below:
+            attributes["forward"] = lambda *_args, **_kwargs: states  # shadows the method of the class
+        yield
+    finally:
+        handle.remove()
+        for attributes, forward in zip(below, forwards, strict=True):
+            if forward is None:
+                del attributes["forward"]
+            else:
+                attributes["forward"] = forward

@@ -12,7 +12,7 @@ from eavss import scores
 from eavss.batches import Batch
 from eavss.blocks import capture_block_outputs, find_blocks
 from eavss.errors import EavssError
-from eavss.moments import TokenMoments, block_moments, masked_mean, token_statistics
+from eavss.moments import TokenMoments, summarise, token_moments
 
 
 @dataclass(frozen=True)
@@ -120,25 +120,22 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
     device = next(model.parameters()).device
     batch, weights = paired.batch.to(device), weights.to(device)
     real, halluc = batch.attention_mask.bool(), batch.answer_mask & paired.hallucinated.to(device).unsqueeze(1)
-    states: list[Tensor] = []
-    all_tokens: list[TokenMoments] = []
-    hallucinated_tokens: list[TokenMoments] = []
+    masks = torch.stack([real, batch.answer_mask], dim=1)  # (B, 2, T)
+    found: list[tuple[Tensor, Tensor]] = []
 
     def receive(_layer: int, output: Tensor) -> None:
-        hidden = output.float()  # (B, T, H)
-        statistics = token_statistics(hidden)
-        answers = masked_mean(hidden, batch.answer_mask)  # (B, H)
-        states.append((weights @ answers).unflatten(0, (-1, 2)))  # (2n, B) @ (B, H) -> (n, 2, H)
-        all_tokens.append(block_moments(statistics, masked_mean(hidden, real), real))
-        hallucinated_tokens.append(block_moments(statistics, answers, halluc))
+        found.append(summarise(output, masks))
 
     blocks = find_blocks(model)
     with _evaluating(model), capture_block_outputs(blocks, list(range(len(blocks.modules))), receive):
         model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
+    statistics, means = (torch.stack(column) for column in zip(*found, strict=True))  # (L, B, T, 3), (L, B, 2, H)
+    texts, answers = means.unbind(2)  # (L, B, H)
+    states = (weights @ answers).unflatten(1, (-1, 2))  # (2n, B) @ (L, B, H) -> (L, n, 2, H)
     return LayerProfile(
-        torch.stack(states, dim=2).cpu(),  # (n, 2, L, H)
-        TokenMoments.stack(all_tokens),
-        TokenMoments.stack(hallucinated_tokens),
+        states.permute(1, 2, 0, 3).contiguous().cpu(),  # (n, 2, L, H)
+        token_moments(statistics, texts, real),
+        token_moments(statistics, answers, halluc),
         _count_pairs(paired),
     )
 

@@ -28,7 +28,7 @@ from data.sources import SAMPLES
 from train.arguments import REPOSITORY
 from train.encoding import Encoder
 from train.files import cache_folder, write_json, write_text
-from train.hardware import choose_dtype, share_cores
+from train.hardware import choose_dtype, prepare_process
 from train.likelihood import AnswerScorer
 
 BATCH_SIZES = (1, 8, 32)
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--token_budget", type=int, default=2048)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    share_cores()
+    prepare_process()
     dtype = choose_dtype(options.dtype)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(options.model_name_or_path, dtype=dtype, device_map=device).eval()

@@ -21,7 +21,7 @@ from train.contrastive import USER_ERRORS, quiet_other_ranks
 from train.errors import RecipeError
 from train.evaluation import Evaluation, evaluate, write_items
 from train.files import write_json
-from train.hardware import fail, is_main_process, say, share_cores
+from train.hardware import fail, is_main_process, prepare_process, say
 from train.models import load_adapter, load_model, load_tokenizer
 
 
@@ -66,7 +66,7 @@ def _check_output(json: Path | None, items: Path | None) -> None:
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Parse, run, write, and turn a user's mistake into one line and the exit status 2."""
-    share_cores()
+    prepare_process()
     quiet_other_ranks()
     own = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     own.add_argument("--adapter")

@@ -89,12 +89,15 @@ def test_two_ranks_on_the_embedded_model_leave_every_file(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def runs(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same recipe on 1 and 2 ranks, under no DeepSpeed, ZeRO-2 and ZeRO-3, with the same questions a step."""
+    """The same recipe on 1 and 2 ranks, under no DeepSpeed, ZeRO-2 and ZeRO-3, with the same questions a step.
+
+    Under DeepSpeed also with batches divided by tokens, and one without what makes the plain run fast.
+    """
     folder = tmp_path_factory.mktemp("runs")
     cases = {
         "plain": (0, {"--per_device_train_batch_size": "4"}),
-        "zero2": (2, {}),
-        "zero3": (2, {"--deepspeed": "recipes/deepspeed/zero3.json"}),
+        "zero2": (2, {"--train_token_budget": "64", "--pack_answers": "false", "--prefix_cache_gb": "0"}),
+        "zero3": (2, {"--train_token_budget": "64", "--deepspeed": "recipes/deepspeed/zero3.json"}),
     }
     for name, (ranks, options) in cases.items():
         done = launch(ranks, folder / name, tiny | options)

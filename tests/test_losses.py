@@ -10,9 +10,10 @@ from train.losses import cross_entropy, dpo, infonce
 
 def test_cross_entropy_is_a_mean_of_means() -> None:
     """Answer 1: tokens at -1 and -3, mean 2. Answer 2: one token at -6, mean 6. Their mean is 4, not 10 / 3."""
-    logprobs = torch.tensor([[0.0, -1.0, -3.0], [0.0, -6.0, -9.0]])
-    mask = torch.tensor([[False, True, True], [False, True, False]])
-    assert cross_entropy(logprobs, mask).item() == pytest.approx(4.0)
+    logprobs = torch.tensor([-1.0, -6.0, -3.0])
+    per_answer = cross_entropy(logprobs, torch.tensor([0, 1, 0]), count=2)
+    assert per_answer.tolist() == [2.0, 6.0]
+    assert per_answer.mean().item() == pytest.approx(4.0)
 
 
 def test_dpo_of_an_untrained_model_is_log_two() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from eavss.moments import TokenMoments, block_moments, masked_mean, token_statistics
+from eavss.moments import TokenMoments, masked_means, summarise, token_moments, token_statistics
 
 
 def numbers(moments: TokenMoments) -> dict[str, float]:
@@ -14,7 +14,9 @@ def numbers(moments: TokenMoments) -> dict[str, float]:
 
 
 def moments_of(hidden: Tensor, mask: Tensor) -> TokenMoments:
-    return block_moments(token_statistics(hidden), masked_mean(hidden, mask), mask)
+    """Of one block."""
+    statistics, means = summarise(hidden, mask.unsqueeze(1))
+    return token_moments(statistics.unsqueeze(0), means.unbind(1)[0].unsqueeze(0), mask)
 
 
 def naive(hidden: Tensor, mask: Tensor) -> dict[str, float]:
@@ -76,14 +78,16 @@ def test_relative_epsilon_is_free_of_scale(scale: float) -> None:
     assert token_statistics(tokens)[0, :, 2].tolist() == [1, 0]
 
 
-def test_masked_mean() -> None:
+def test_masked_means() -> None:
     """Row 0: ((1, 2) + (5, 6)) / 2 = (3, 4), the middle token not counted. Row 1: one token. Row 2: none, so 0."""
     hidden = torch.tensor([[[1, 2], [90, 90], [5, 6]], [[7, 8], [90, 90], [90, 90]], [[90, 90]] * 3]).float()
     mask = torch.tensor([[True, False, True], [True, False, False], [False, False, False]])
-    torch.testing.assert_close(masked_mean(hidden, mask), torch.tensor([[3.0, 4.0], [7.0, 8.0], [0.0, 0.0]]))
+    found = masked_means(hidden, torch.stack([mask, ~mask], dim=1))
+    torch.testing.assert_close(found[:, 0], torch.tensor([[3.0, 4.0], [7.0, 8.0], [0.0, 0.0]]))
+    torch.testing.assert_close(found[:, 1], torch.tensor([[90.0, 90.0]] * 3))
 
 
-def test_block_moments() -> None:
+def test_token_moments() -> None:
     """Two sequences of H = 2.
 
     Row 0 has tokens (1, 3) and (3, 9): mean (2, 6), variance ((2 - 4)^2 + (6 - 4)^2) / (2 - 1) = 8,
@@ -107,7 +111,9 @@ def test_sequence_without_a_token_is_not_counted() -> None:
     """Not even where its mean over other tokens is given, as that of a truthful answer is among hallucinated ones."""
     hidden = torch.tensor([[[1.0, 3.0]], [[5.0, 90.0]]])
     alone = moments_of(hidden[:1], torch.tensor([[True]]))
-    both = block_moments(token_statistics(hidden), hidden.mean(1), torch.tensor([[True], [False]]))
+    both = token_moments(
+        token_statistics(hidden).unsqueeze(0), hidden.mean(1).unsqueeze(0), torch.tensor([[True], [False]])
+    )
     assert numbers(both) == numbers(alone)
 
 
@@ -119,7 +125,7 @@ def test_sums_are_double() -> None:
     assert {getattr(moments, field.name).dtype for field in fields(moments)} == {torch.float64}
 
 
-def test_block_moments_equal_the_naive_sums() -> None:
+def test_token_moments_equal_the_naive_sums() -> None:
     hidden, mask = random_batch()
     assert numbers(moments_of(hidden, mask)) == pytest.approx(naive(hidden, mask), rel=1e-5)
 
@@ -148,12 +154,22 @@ def test_padding_does_not_matter() -> None:
     assert numbers(padded) == pytest.approx(numbers(moments_of(hidden, mask)), rel=1e-6)
 
 
-def test_stack_keeps_the_order_of_blocks() -> None:
+def test_blocks_keep_their_order() -> None:
     hidden, mask = random_batch()
-    blocks = [moments_of(scale * hidden, mask) for scale in (1.0, 2.0, 3.0)]
-    stacked = TokenMoments.stack(blocks)
-    for field in fields(TokenMoments):
-        values = getattr(stacked, field.name)
-        assert values.shape == (3,)
-        assert values.tolist() == [getattr(block, field.name).item() for block in blocks]
+    parts = [summarise(scale * hidden, mask.unsqueeze(1)) for scale in (1.0, 2.0, 3.0)]
+    statistics, means = (torch.stack(column) for column in zip(*parts, strict=True))
+    stacked = token_moments(statistics, means.squeeze(2), mask)
+    for layer, scale in enumerate((1.0, 2.0, 3.0)):
+        alone = numbers(moments_of(scale * hidden, mask))
+        assert {f.name: getattr(stacked, f.name)[layer].item() for f in fields(TokenMoments)} == pytest.approx(alone)
     torch.testing.assert_close(stacked.squares / stacked.squares[0], torch.tensor([1.0, 4.0, 9.0]).double())
+
+
+@pytest.mark.parametrize("numbers_at_once", [1, 100, 1 << 20])
+def test_rows_computed_apart_are_the_same(numbers_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, mask = random_batch()
+    masks = torch.stack([mask, mask.roll(1, 0)], dim=1)
+    monkeypatch.setattr("eavss.moments._CACHED_NUMBERS", numbers_at_once)
+    statistics, means = summarise(hidden.bfloat16(), masks)
+    torch.testing.assert_close(statistics, token_statistics(hidden.bfloat16().float()))
+    torch.testing.assert_close(means, masked_means(hidden.bfloat16().float(), masks))

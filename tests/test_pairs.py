@@ -1,41 +1,55 @@
 """Examples become contrast pairs, and pairs batches."""
 
-import pytest
 import torch
 
-from tests.toys import EXAMPLES, naive_logprobs, toy_scorer
-from train.pairs import collate, make_pairs, paired_batches
+from tests.toys import EXAMPLES, tiny_tokenizer
+from train.encoding import Encoder
+from train.packing import Packer
+from train.pairs import ContrastPairs, collate, make_pairs, paired_batches, split_by_tokens
+
+ENCODER = Encoder(tiny_tokenizer(), "plain", 128)
 
 
-def test_reference_logprobs_are_the_base_models() -> None:
-    scorer = toy_scorer()
-    pair = make_pairs(EXAMPLES[:2], scorer, 1, with_positive=False, seed=0)[0]
-    for sequence, reference in ((pair.chosen, pair.reference_chosen), (pair.rejected, pair.reference_rejected)):
-        expected = naive_logprobs(scorer.model, sequence.ids, sequence.answer_start, sequence.answer_end)
-        assert reference == pytest.approx(expected.sum().item(), abs=1e-4)
+def pairs_of(count: int, per_question: int = 1, with_positive: bool = False, seed: int = 0) -> ContrastPairs:
+    return make_pairs(EXAMPLES[:count], ENCODER, per_question, with_positive, seed)
 
 
 def test_pairs_are_different_seeded_and_independent_of_other_questions() -> None:
-    several = make_pairs(EXAMPLES, toy_scorer(), 4, with_positive=True, seed=3)
+    several = pairs_of(6, 4, with_positive=True, seed=3)
     assert len(several) == 12  # two truthful answers times one hallucinated one, six questions
-    assert all(pair.positive is not None and pair.positive.ids != pair.chosen.ids[:-1] for pair in several)
-    alone = make_pairs(EXAMPLES[3:4], toy_scorer(), 4, with_positive=True, seed=3)
+    assert all(pair.positive is not None and pair.positive.ids != pair.chosen.ids for pair in several)
+    alone = make_pairs(EXAMPLES[3:4], ENCODER, 4, with_positive=True, seed=3)
     assert [pair.chosen for pair in alone] == [pair.chosen for pair in several][6:8]
 
 
-def test_collate_marks_answers_and_ends() -> None:
-    pairs = make_pairs(EXAMPLES[:2], toy_scorer(), 1, with_positive=True, seed=0)
-    first, second = pairs
-    batch = collate([first, second], pad_id=0)
-    sequences = (first.chosen, second.chosen, first.rejected, second.rejected, first.positive, second.positive)
-    assert batch["input_ids"].shape[0] == len(sequences)
-    assert batch["end_mask"].sum(1).tolist() == [1, 1, 1, 1, 0, 0]
-    assert not (batch["end_mask"] & batch["answer_mask"]).any()
-    assert batch["answer_mask"].sum(1).tolist() == [s.answer_end - s.answer_start for s in sequences if s]
+def test_collate_numbers_the_sequences_of_each_pair() -> None:
+    without, with_positive = pairs_of(2)[1], pairs_of(2, with_positive=True)[0]
+    references = {s: float(n) for n, s in enumerate([*with_positive.sequences, *without.sequences])}
+    for packer in (Packer(torch.float32, "sdpa"), Packer(torch.float32, None)):
+        batch = collate([with_positive, without], packer, references)
+        assert batch.packed.count == 5
+        assert batch.chosen.tolist() == [0, 3]
+        assert batch.rejected.tolist() == [1, 4]
+        assert (batch.anchors.tolist(), batch.positives.tolist()) == ([0], [2])
+        assert batch.reference_chosen.tolist() == [0.0, 3.0]
+        assert batch.reference_rejected.tolist() == [1.0, 4.0]
+        assert 2 not in batch.packed.sequence.tolist()  # nothing is predicted of the positive
+
+
+def test_a_batch_over_the_budget_is_divided() -> None:
+    pairs = list(pairs_of(6))
+    lengths = [sum(map(len, pair.sequences)) for pair in pairs]
+    assert split_by_tokens(pairs, 10_000) == [sorted(pairs, key=lambda pair: -sum(map(len, pair.sequences)))]
+    parts = split_by_tokens(pairs, 2 * max(lengths))
+    assert [len(part) for part in parts] == [2, 2, 2]
+    assert all(len(part) == 1 for part in split_by_tokens(pairs, 1))
+    assert sorted(len(part) for part in split_by_tokens(pairs, 10_000, parts=4)) == [1, 1, 2, 2]
+    for budget in (1, 2 * max(lengths), 10_000):
+        assert {pair for part in split_by_tokens(pairs, budget) for pair in part} == set(pairs)
 
 
 def test_profile_batches_keep_a_question_together() -> None:
-    batches = paired_batches(EXAMPLES, toy_scorer().encoder, answers=1, token_budget=200, seed=0)
+    batches = paired_batches(EXAMPLES, ENCODER, answers=1, token_budget=200, seed=0)
     assert len(batches) > 1
     assert sum(int(batch.question.max()) + 1 for batch in batches) == len(EXAMPLES)
     for batch in batches:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from eavss import scores
-from eavss.moments import TokenMoments, block_moments, masked_mean, token_statistics
+from eavss.moments import TokenMoments, summarise, token_moments
 
 
 def moments(**sums: list[float]) -> TokenMoments:
@@ -27,7 +27,8 @@ def moments(**sums: list[float]) -> TokenMoments:
 
 def moments_of(hidden: Tensor) -> TokenMoments:
     mask = torch.ones(hidden.shape[:2], dtype=torch.bool)
-    return TokenMoments.stack([block_moments(token_statistics(hidden), masked_mean(hidden, mask), mask)])
+    statistics, means = summarise(hidden, mask.unsqueeze(1))
+    return token_moments(statistics.unsqueeze(0), means.squeeze(1).unsqueeze(0), mask)
 
 
 def test_activation_variance() -> None:

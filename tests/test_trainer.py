@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.toys import train_toy
+from eavss.blocks import find_blocks
+from tests.toys import BLOCKS, VOCABULARY, train_toy
+from train.errors import RecipeError
 from train.export import save_adapter
 
 
@@ -31,6 +34,73 @@ def test_gradient_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
     parts, _, _ = train_toy(tmp_path, *halves)
     losses = [[entry["loss"] for entry in t.state.log_history if "loss" in entry] for t in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+
+
+def losses_of(folder: Path, *words: str) -> list[float]:
+    trainer, _, _ = train_toy(folder, *words)
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--prefix_cache_gb", "0"),
+        ("--pack_answers", "false"),
+        ("--pack_answers", "false", "--prefix_cache_gb", "0"),
+        ("--train_token_budget", "100"),
+        ("--activation_checkpointing", "true"),
+        ("--activation_checkpointing", "true", "--prefix_cache_gb", "0"),
+    ],
+)
+def test_each_way_to_be_fast_changes_no_loss(words: tuple[str, ...], tmp_path: Path) -> None:
+    assert losses_of(tmp_path / "a", *words) == pytest.approx(losses_of(tmp_path / "b"), abs=2e-5)
+
+
+@pytest.mark.parametrize("cache", ["0", "1"])
+@pytest.mark.parametrize("checkpointing", ["true", "false"])
+def test_the_backward_pass_stops_at_the_lowest_selected_block(cache: str, checkpointing: str, tmp_path: Path) -> None:
+    """And with checkpointing, only the blocks from there on run their forward pass again."""
+    words = ("--prefix_cache_gb", cache, "--activation_checkpointing", checkpointing)
+    trainer, adapted, _ = train_toy(tmp_path, *words)
+    forward: list[int] = []
+    backward: list[int] = []
+    for number, block in enumerate(find_blocks(adapted).modules):
+        norm = next(module for module in block.modules() if type(module).__name__.endswith("RMSNorm"))
+        norm.register_forward_hook(lambda *_a, number=number: forward.append(number))
+        block.register_full_backward_hook(lambda *_a, number=number: backward.append(number))
+    adapted.train()
+    trainer.compute_loss(adapted, {"pairs": list(trainer.train_dataset)[:2], "share": 1.0}).backward()
+    assert sorted(backward) == [1, 2, 3]
+    again = [1, 2, 3] if checkpointing == "true" else []
+    assert sorted(forward) == sorted([*range(0 if cache == "0" else 1, BLOCKS), *again])
+
+
+def test_reentrant_checkpointing_is_refused(tmp_path: Path) -> None:
+    options = ("--activation_checkpointing", "true", "--activation_checkpointing_kwargs", '{"use_reentrant": true}')
+    with pytest.raises(RecipeError, match="use_reentrant should be false"):
+        train_toy(tmp_path, *options)
+
+
+def test_nothing_as_large_as_all_logits_is_made(tmp_path: Path) -> None:
+    """The largest tensor of vocabulary width has a row for each predicted token, in the model's dtype."""
+    trainer, adapted, _ = train_toy(tmp_path)
+    pairs = list(trainer.train_dataset)[:4]
+    predicted = sum(len(s) - s.answer_start for pair in pairs for s in pair.sequences)
+    with LargestLogits() as seen:
+        trainer.compute_loss(adapted, {"pairs": pairs, "share": 1.0}).backward()
+    assert seen.rows == predicted
+
+
+class LargestLogits(TorchDispatchMode):
+    """The most rows that a tensor as wide as the vocabulary had."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.shape[-1:] == (VOCABULARY,):
+            self.rows = max(self.rows, result.numel() // VOCABULARY)
+        return result
 
 
 def test_the_same_seed_gives_the_same_adapter(tmp_path: Path) -> None:

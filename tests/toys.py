@@ -27,7 +27,9 @@ from train.arguments import EavssArguments, parse
 from train.encoding import Encoder
 from train.likelihood import AnswerScorer
 from train.models import add_lora
+from train.packing import Packer
 from train.pairs import make_pairs
+from train.prefix_cache import read_base
 from train.trainer import ContrastiveTrainer
 
 EOS = "<eos>"
@@ -107,11 +109,13 @@ def toy_scorer(kind: str = "llama", token_budget: int = 512) -> AnswerScorer:
 def train_toy(folder: Path, *words: str) -> tuple[ContrastiveTrainer, PeftModel, dict[str, torch.Tensor]]:
     """Train blocks 1 and 2 of a toy for six steps; the trainer, the model, and its parameters before."""
     args, training = arguments(folder, "--max_steps", "6", "--learning_rate", "5e-3", "--seed", "1", *words)
-    scorer = toy_scorer()
-    pairs = make_pairs(EXAMPLES, scorer, 2, args.infonce_weight > 0, seed=0)
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    pairs = make_pairs(EXAMPLES, Encoder(tokenizer, "plain", 128), 2, args.infonce_weight > 0, seed=0)
+    packer = Packer.of(model, args.pack_answers)
+    base = read_base(model, pairs.sequences(), packer, 512, 1 if args.prefix_cache_gb else None, 1e9)
     torch.manual_seed(0)
-    adapted = add_lora(scorer.model, [1, 2], args)
-    trainer = ContrastiveTrainer(adapted, [1, 2], args, training, pairs, scorer.encoder.tokenizer)
+    adapted = add_lora(model, [1, 2], args)
+    trainer = ContrastiveTrainer(adapted, [1, 2], args, training, pairs, base, packer, tokenizer)
     before = {name: p.detach().clone() for name, p in adapted.named_parameters()}
     trainer.train()
     return trainer, adapted, before

@@ -78,6 +78,16 @@ class EavssArguments:
     infonce_weight: float = field(default=0.0, metadata={"help": "Weight of InfoNCE at the selected blocks (mu)."})
     beta: float = field(default=0.1, metadata={"help": "DPO's beta."})
     infonce_temperature: float = field(default=0.1, metadata={"help": "InfoNCE's tau."})
+    # Speed
+    pack_answers: bool = field(
+        default=True, metadata={"help": "Read a prompt once for all its answers, where the attention allows it."}
+    )
+    prefix_cache_gb: float = field(
+        default=16.0, metadata={"help": "Disk for what enters the lowest selected block, in 1e9 bytes; 0: no cache."}
+    )
+    train_token_budget: int = field(
+        default=4096, metadata={"help": "Tokens in a forward and backward pass; a batch over it is divided."}
+    )
     # Evaluation
     evaluate_on: list[str] = field(
         default_factory=lambda: list(SETS), metadata={"help": "Sets evaluated before and after training."}
@@ -106,13 +116,14 @@ class EavssArguments:
         _require(0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "at least 0 and below 1")
         _require(self.max_length >= 16, "max_length", self.max_length, "16 or more")
         _require(self.score_questions >= 2, "score_questions", self.score_questions, "2 or more")
-        for key in ("score_answers", "lora_r", "lora_alpha", "pairs_per_question", "eval_token_budget"):
+        counts = ("score_answers", "lora_r", "lora_alpha", "pairs_per_question")
+        for key in (*counts, "eval_token_budget", "train_token_budget"):
             _require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         for key in ("train_questions", "eval_limit", "retention_limit"):
             _require(getattr(self, key) is None or getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         for key in ("beta", "infonce_temperature"):
             _require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
-        for key in ("ce_weight", "dpo_weight", "infonce_weight", "mined_answers", "num_fewshot"):
+        for key in ("ce_weight", "dpo_weight", "infonce_weight", "mined_answers", "num_fewshot", "prefix_cache_gb"):
             _require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         weights = [self.ce_weight, self.dpo_weight, self.infonce_weight]
         _require(any(weights), "ce_weight, dpo_weight, infonce_weight", weights, "not all 0")

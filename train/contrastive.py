@@ -18,7 +18,6 @@ from typing import Any
 
 import datasets
 import transformers
-from peft import PeftModel
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -41,10 +40,19 @@ from train.evaluation import compare_runs, evaluate, write_items
 from train.export import save_adapter
 from train.files import write_json, write_text, write_whole
 from train.generation import AnswerWriter
-from train.hardware import choose_dtype, fail, is_main_process, peak_memory_bytes, say, share_cores
-from train.likelihood import AnswerScorer
-from train.models import add_lora, load_adapted, load_model, load_tokenizer
-from train.pairs import ContrastPairs, make_pairs, paired_batches
+from train.hardware import choose_dtype, fail, is_main_process, peak_memory_bytes, prepare_process, say
+from train.models import (
+    add_lora,
+    choose_training_attention,
+    load_adapted,
+    load_model,
+    load_tokenizer,
+    lora_targets,
+)
+from train.packing import Packer
+from train.pairs import make_pairs, paired_batches
+from train.plan import announce
+from train.prefix_cache import read_base
 from train.report import comparison_table, write_report
 from train.trainer import ContrastiveTrainer
 
@@ -66,6 +74,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     sides = load_sides(args.dataset, args.datasets_root, args.evaluation_share)
     model = load_model(args, training)
     chosen = check_layers(args.layers, len(find_blocks(model).modules)) if args.layers is not None else None
+    lora_targets(model, args)  # a wrong name is told before anything is computed
     examples = _training_examples(sides.train, model, tokenizer, args, training.seed)
     say(
         f"{args.dataset}: {len(examples)} training questions; evaluation on "
@@ -89,14 +98,18 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     before = evaluate(model, tokenizer, benchmarks, args, training.seed, "before")
 
     _banner("Train")
-    scorer = AnswerScorer(model, encoder, args.eval_token_budget)
     pairs = make_pairs(
-        examples[: args.train_questions], scorer, args.pairs_per_question, args.infonce_weight > 0, training.seed
+        examples[: args.train_questions], encoder, args.pairs_per_question, args.infonce_weight > 0, training.seed
     )
+    choose_training_attention(model, args)
+    packer = Packer.of(model, args.pack_answers)
+    cached_at = announce(model, layers["selected"], pairs, packer, args, training)
+    base = read_base(model, pairs.sequences(), packer, args.eval_token_budget, cached_at, args.prefix_cache_gb * 1e9)
     adapted = add_lora(model, layers["selected"], args)
-    train_figures = train(adapted, layers["selected"], pairs, tokenizer, args, training, checkpoint)
+    trainer = ContrastiveTrainer(adapted, layers["selected"], args, training, pairs, base, packer, tokenizer)
+    train_figures = train(trainer, checkpoint)
     save_adapter(adapted, output / "adapter")
-    del model, adapted, scorer
+    del model, adapted, trainer, base
     training.distributed_state.wait_for_everyone()
 
     _banner("Evaluate after training")
@@ -179,17 +192,9 @@ def write_profile(output: Path, layers: dict[str, Any], profile: LayerProfile) -
     write_json(output / "layers.json", layers)
 
 
-def train(
-    model: PeftModel,
-    layers: list[int],
-    pairs: ContrastPairs,
-    tokenizer: PreTrainedTokenizerBase,
-    args: EavssArguments,
-    training: TrainingArguments,
-    checkpoint: str | None,
-) -> dict[str, Any]:
+def train(trainer: ContrastiveTrainer, checkpoint: str | None) -> dict[str, Any]:
     """Train the adapter, from `checkpoint` on if there is one, and return the `train` part of `results.json`."""
-    trainer = ContrastiveTrainer(model, layers, args, training, pairs, tokenizer)
+    training = trainer.args
     start = time.perf_counter()
     state = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
@@ -228,7 +233,7 @@ def quiet_other_ranks() -> None:
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and turn a user's mistake into one line and the exit status 2."""
-    share_cores()
+    prepare_process()
     quiet_other_ranks()
     try:
         main(*parse(argv))

@@ -12,6 +12,7 @@ from data.examples import Example
 from train.distributed import from_main, map_sharded
 from train.files import cache_folder, write_text
 from train.hardware import is_main_process
+from train.models import fingerprint
 
 _BATCH = 16
 _NEW_TOKENS = 16
@@ -90,13 +91,7 @@ class AnswerWriter:
         return texts
 
     def _key(self, examples: Sequence[Example]) -> str:
-        digest = hashlib.sha256(_fingerprint(self.model))
+        digest = hashlib.sha256(fingerprint(self.model))
         settings = [self.answers, self.seed, _BATCH, _NEW_TOKENS, str(self.model.dtype)]
         digest.update(json.dumps([settings, [self._prompt(example) for example in examples]]).encode())
         return digest.hexdigest()[:32]
-
-
-def _fingerprint(model: PreTrainedModel) -> bytes:
-    """A hash of the weights' sums: the same wherever the model lies, another for another revision."""
-    sums = [parameter.detach().double().sum().item() for parameter in model.parameters()]
-    return hashlib.sha256(json.dumps([model.config.model_type, sums]).encode()).digest()

@@ -23,8 +23,13 @@ def choose_dtype(wanted: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def share_cores() -> None:
-    """Divide the cores among the ranks of this machine; without it each rank starts a thread on every core."""
+def prepare_process() -> None:
+    """Settings that a process needs before it computes: its share of the machine's cores, and a bounded memory.
+
+    Without the first each rank starts a thread on every core. Without the second oneDNN keeps up to 1024 compiled
+    matrix products, one for each new length of text, which come to some hundred megabytes.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     if "OMP_NUM_THREADS" not in os.environ:
         threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_SIZE", "1")))  # set by DeepSpeed's launcher
         os.environ["OMP_NUM_THREADS"] = str(threads)  # otherwise accelerate takes all cores for each rank

@@ -1,15 +1,14 @@
 """Log-probabilities of answers, with logits computed for answer tokens only."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
 from peft import PeftModel
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from data.examples import Example
@@ -17,11 +16,12 @@ from eavss.batches import TokenSequence, group_by_length, pad
 from train.distributed import map_sharded
 from train.encoding import Encoder
 from train.errors import ModelError
+from train.logits import judge, logits_at
+from train.models import causal_lm
 from train.shared_prompts import can_share, continuation, read_prompts
 
 # Prompts whose keys and values are held at once, in token budgets: many, so that answers of like length meet.
 _PROMPT_BUDGETS = 4
-_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -37,56 +37,6 @@ class AnswerLogprob:
     def per_token(self) -> float:
         """The length-normalised log-probability, in nats a token."""
         return self.total / self.tokens
-
-
-def token_logprobs(
-    model: nn.Module, head: nn.Module, input_ids: Tensor, attention_mask: Tensor, mask: Tensor
-) -> Tensor:
-    """log p(token t | tokens before t) in float32 where `mask` is set, 0 elsewhere; (B, T).
-
-    Equal to log_softmax of the model's logits, gathered at the next token.
-
-    Args:
-        model: called with input_ids (B, T) and attention_mask (B, T); may be wrapped by DeepSpeed.
-        head: the model's output embeddings.
-        mask: (B, T) booleans; never set at position 0, which nothing predicts.
-    """
-    rows, columns = mask.nonzero(as_tuple=True)  # (N,), (N,)
-    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-    logits = _logits_at(model, head, inputs, rows, columns - 1)
-    logprobs = _logprobs(logits, input_ids[rows, columns])
-    return torch.zeros(mask.shape, device=logprobs.device).index_put((rows, columns), logprobs)
-
-
-def _logits_at(
-    model: Callable[..., Any], head: nn.Module, inputs: dict[str, Any], rows: Tensor, columns: Tensor
-) -> Tensor:
-    """The model's logits at N rows and columns, (N, V).
-
-    The head sees only these positions, so that nothing of size (B, T, V) exists. A hook on the head does this, since
-    what a model does to its logits afterwards (scaling, soft-capping) then still happens.
-    """
-
-    def keep_predicting_positions(_head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0][rows, columns].unsqueeze(0),)  # (1, N, H)
-
-    handle = head.register_forward_pre_hook(keep_predicting_positions)
-    try:
-        logits: Tensor = model(**inputs).logits[0]
-    finally:
-        handle.remove()
-    return logits
-
-
-def _judge(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The targets' log-probabilities, and 1 for each that is not the likeliest token; (N,) each."""
-    logits = logits.float()
-    chosen = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-    return chosen - logits.logsumexp(-1), (chosen < logits.amax(-1)).float()
-
-
-def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    return -F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -165,11 +115,9 @@ class AnswerScorer:
     ) -> list[AnswerLogprob]:
         """Scores from one forward pass whose N rows and columns predict the sequences' answer tokens, in order."""
         targets = torch.tensor([token for s in sequences for token in s.answer], device=rows.device)  # (N,)
-        logits = _logits_at(self.model, self.model.get_output_embeddings(), inputs, rows, columns)
-        # Some rows at a time: a float32 copy of all logits would not fit any processor's cache.
-        parts = [_judge(*part) for part in zip(logits.split(_ROWS), targets.split(_ROWS), strict=True)]
-        logprobs, missed = (torch.cat(column) for column in zip(*parts, strict=True))
+        logits = logits_at(self.model, causal_lm(self.model), inputs, rows, columns)
+        logprobs, likeliest = judge(logits, targets)
         totals = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, logprobs)
-        misses = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, missed)
+        misses = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, (~likeliest).float())
         figures = zip(sequences, totals.tolist(), misses.tolist(), strict=True)
         return [AnswerLogprob(total, len(s.answer), missed == 0) for s, total, missed in figures]

@@ -5,14 +5,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def cross_entropy(logprobs: Tensor, mask: Tensor) -> Tensor:
-    """Mean over answers of the mean negative log-probability of an answer's tokens.
+def cross_entropy(logprobs: Tensor, sequence: Tensor, count: int) -> Tensor:
+    """The mean negative log-probability of each sequence's tokens, in nats a token; (S,), NaN for one without tokens.
 
     Args:
-        logprobs: (B, T) log-probabilities of the tokens, in nats.
-        mask: (B, T) booleans: the truthful answer's tokens, and its end-of-sequence.
+        logprobs: (N,) log-probabilities of tokens, in nats: an answer's, and its end-of-sequence's.
+        sequence: (N,) integers, which of the S sequences each belongs to.
+        count: S.
     """
-    return -((logprobs * mask).sum(1) / mask.sum(1)).mean()
+    totals = logprobs.new_zeros(count).index_add(0, sequence, logprobs)
+    return -totals / torch.bincount(sequence, minlength=count)
 
 
 def dpo(chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, beta: float) -> Tensor:

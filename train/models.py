@@ -2,8 +2,11 @@
 
 import contextlib
 import gc
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -67,6 +70,12 @@ def _source(args: EavssArguments) -> dict[str, str | bool]:
     return {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
 
 
+def fingerprint(model: PreTrainedModel) -> bytes:
+    """A hash of the weights' sums: the same wherever the model lies, another for another revision."""
+    sums = [parameter.detach().sum(dtype=torch.float64).item() for parameter in model.parameters()]
+    return hashlib.sha256(json.dumps([model.config.model_type, sums]).encode()).digest()
+
+
 @contextlib.contextmanager
 def _loading(args: EavssArguments) -> Iterator[None]:
     name = args.model_name_or_path
@@ -96,25 +105,41 @@ def _never_partitioned(training: TrainingArguments) -> Iterator[None]:
         set_hf_deepspeed_config(config)
 
 
-def add_lora(model: PreTrainedModel, layers: list[int], args: EavssArguments) -> PeftModel:
-    """LoRA on the linear layers of exactly the blocks `layers`.
+def lora_targets(model: PreTrainedModel, args: EavssArguments) -> list[str]:
+    """The sorted names of the linear layers inside a block that get an adapter.
 
     Raises:
         RecipeError: `lora_target_modules` names no linear layer of a block.
-        ModelError: other blocks than `layers` ended up trainable.
     """
-    blocks = find_blocks(model)
-    linear = blocks.linear_names()
+    linear = find_blocks(model).linear_names()
     targets = linear if args.lora_target_modules is None else sorted(args.lora_target_modules)
     unknown = [name for name in targets if name not in linear]
     if unknown or not targets:
         raise RecipeError(f"lora_target_modules: {unknown or 'an empty list'} should be among {', '.join(linear)}")
+    return targets
+
+
+def lora_parameters(model: PreTrainedModel, args: EavssArguments) -> int:
+    """How many parameters an adapter has in one block: r * (inputs + outputs) of each target."""
+    targets = lora_targets(model, args)
+    modules = find_blocks(model).modules[0].named_modules()
+    return sum(args.lora_r * sum(m.weight.shape) for name, m in modules if name.rpartition(".")[2] in targets)
+
+
+def add_lora(model: PreTrainedModel, layers: list[int], args: EavssArguments) -> PeftModel:
+    """LoRA on the linear layers of exactly the blocks `layers`.
+
+    Raises:
+        RecipeError: see `lora_targets`.
+        ModelError: other blocks than `layers` ended up trainable.
+    """
+    blocks = find_blocks(model)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
         lora_dropout=args.lora_dropout,
-        target_modules=targets,
+        target_modules=lora_targets(model, args),
         layers_to_transform=layers,
         layers_pattern=blocks.pattern,
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in blocks.modules[0].modules()),
@@ -131,6 +156,41 @@ def trainable_blocks(model: torch.nn.Module) -> list[int]:
     blocks = find_blocks(model)
     inside = {id(p): index for index, block in enumerate(blocks.modules) for p in block.parameters()}
     return sorted({inside.get(id(p), -1) for p in model.parameters() if p.requires_grad})
+
+
+def causal_lm(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model without PEFT's wrapper; the adapters inside it stay."""
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+
+
+def choose_training_attention(model: PreTrainedModel, args: EavssArguments) -> None:
+    """On a CPU, the eager implementation, unless the recipe names one or the texts are long.
+
+    There SDPA's backward pass takes about three times as long for the short texts of a training batch
+    (docs/performance.md); without gradients it is as fast, and for long texts faster.
+    """
+    if args.attn_implementation is None and model.device.type == "cpu" and args.max_length <= 512:
+        model.set_attn_implementation("eager")
+
+
+def checkpoint_activations(model: PeftModel, lowest: int, options: dict[str, Any] | None) -> None:
+    """Recompute activations in the backward pass, of the blocks from `lowest` on; no gradient is needed below.
+
+    Args:
+        options: `activation_checkpointing_kwargs`, as TrainingArguments has them.
+
+    Raises:
+        RecipeError: the options ask for the reentrant variant.
+    """
+    options = {"use_reentrant": False} | (options or {})
+    if options["use_reentrant"]:
+        # It needs an input that requires a gradient, which would carry the backward pass down to the embeddings.
+        raise RecipeError("activation_checkpointing_kwargs: use_reentrant should be false")
+    base = causal_lm(model)
+    base.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    base.disable_input_require_grads()
+    for block in find_blocks(model).modules[:lowest]:
+        vars(block)["gradient_checkpointing"] = False
 
 
 def load_adapter(base: PreTrainedModel, adapter: str) -> PeftModel:

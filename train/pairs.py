@@ -2,8 +2,8 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, fields
+from itertools import accumulate, product
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from data.examples import Example
 from eavss.batches import TokenSequence, group_by_length, pad
 from eavss.profile import PairedBatch
 from train.encoding import Encoder
-from train.likelihood import AnswerScorer
+from train.packing import PackedBatch, Packer, rows_of
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,16 @@ class ContrastPair:
 
     Args:
         chosen, rejected: sequences with their end-of-sequence.
-        positive: InfoNCE's positive, without; None where the question has one truthful answer, or mu is 0.
-        reference_chosen, reference_rejected: summed log-probabilities with the adapter off.
+        positive: InfoNCE's positive, with its own; None where the question has one truthful answer, or mu is 0.
     """
 
     chosen: TokenSequence
     rejected: TokenSequence
-    positive: TokenSequence | None
-    reference_chosen: float
-    reference_rejected: float
+    positive: TokenSequence | None = None
+
+    @property
+    def sequences(self) -> list[TokenSequence]:
+        return [self.chosen, self.rejected, *([self.positive] if self.positive else [])]
 
 
 class ContrastPairs(Dataset[ContrastPair]):
@@ -45,32 +46,27 @@ class ContrastPairs(Dataset[ContrastPair]):
     def __getitem__(self, index: int) -> ContrastPair:
         return self._pairs[index]
 
+    def __iter__(self) -> Iterator[ContrastPair]:
+        return iter(self._pairs)
+
+    def sequences(self) -> list[TokenSequence]:
+        """Every sequence once."""
+        return list(dict.fromkeys(sequence for pair in self._pairs for sequence in pair.sequences))
+
 
 def make_pairs(
-    examples: list[Example], scorer: AnswerScorer, pairs_per_question: int, with_positive: bool, seed: int
+    examples: list[Example], encoder: Encoder, pairs_per_question: int, with_positive: bool, seed: int
 ) -> ContrastPairs:
-    """Draw up to `pairs_per_question` different pairs from each example, with reference log-probabilities.
-
-    Every answer that is drawn is scored once, by `scorer`, whose model must be the base without an adapter.
-    """
-    draws = [
-        (example, right, wrong, positive)
-        for example in examples
-        for right, wrong, positive in _draw(example, pairs_per_question, seed)
-    ]
-    used = list(dict.fromkeys((e, answer) for e, right, wrong, _ in draws for answer in (right, wrong)))
-    reference = dict(zip(used, scorer.score(used, "reference log-probabilities"), strict=True))
-    encoder = scorer.encoder
+    """Draw up to `pairs_per_question` different pairs from each example."""
     return ContrastPairs(
         [
             ContrastPair(
                 encoder(example, right, end=True),
                 encoder(example, wrong, end=True),
-                encoder(example, positive) if with_positive and positive is not None else None,
-                reference[example, right].total,
-                reference[example, wrong].total,
+                encoder(example, positive, end=True) if with_positive and positive is not None else None,
             )
-            for example, right, wrong, positive in draws
+            for example in examples
+            for right, wrong, positive in _draw(example, pairs_per_question, seed)
         ]
     )
 
@@ -84,27 +80,55 @@ def _draw(example: Example, count: int, seed: int) -> Iterator[tuple[str, str, s
         yield right, wrong, generator.choice(others) if others else None
 
 
-def collate(pairs: list[ContrastPair], pad_id: int) -> dict[str, Tensor]:
-    """One batch of B pairs: B chosen, B rejected and P positive sequences, in this order, padded to T tokens.
+@dataclass(frozen=True)
+class PairBatch:
+    """B pairs as one packed batch.
 
-    Returns:
-        input_ids, attention_mask, answer_mask, and end_mask (the end-of-sequence tokens): (2B + P, T);
-        has_positive: (B,) booleans, P of them True; reference_chosen, reference_rejected: (B,).
+    Args:
+        packed: the sequences of the pairs.
+        chosen, rejected: (B,) the numbers of their sequences in `packed`.
+        anchors, positives: (P,) those of a truthful answer and another one, of the pairs that have both.
+        reference_chosen, reference_rejected: (B,) the base's summed log-probabilities.
     """
-    positives = [pair.positive for pair in pairs if pair.positive is not None]
-    sequences = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs] + positives
-    batch = pad(sequences, pad_id)
-    ends = torch.tensor([[sequence.answer_end, len(sequence)] for sequence in sequences])
-    positions = torch.arange(batch.input_ids.shape[1])
-    return {
-        "input_ids": batch.input_ids,
-        "attention_mask": batch.attention_mask,
-        "answer_mask": batch.answer_mask,
-        "end_mask": (positions >= ends[:, :1]) & (positions < ends[:, 1:]),
-        "has_positive": torch.tensor([pair.positive is not None for pair in pairs]),
-        "reference_chosen": torch.tensor([pair.reference_chosen for pair in pairs]),
-        "reference_rejected": torch.tensor([pair.reference_rejected for pair in pairs]),
-    }
+
+    packed: PackedBatch
+    chosen: Tensor
+    rejected: Tensor
+    anchors: Tensor
+    positives: Tensor
+    reference_chosen: Tensor
+    reference_rejected: Tensor
+
+    def to(self, device: torch.device | str) -> "PairBatch":
+        return PairBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def collate(pairs: list[ContrastPair], packer: Packer, references: dict[TokenSequence, float]) -> PairBatch:
+    """Pack the pairs, on the CPU. A prompt that their answers share is read once, if the packer packs."""
+    firsts = list(accumulate((len(pair.sequences) for pair in pairs), initial=0))[:-1]
+    with_positive = [first for first, pair in zip(firsts, pairs, strict=True) if pair.positive]
+    anchors = torch.tensor(with_positive, dtype=torch.long)
+    positives = anchors + 2
+    chosen = torch.tensor(firsts)
+    return PairBatch(
+        packer([pair.sequences for pair in pairs], unscored=set(positives.tolist())),
+        chosen,
+        chosen + 1,
+        anchors,
+        positives,
+        torch.tensor([references[pair.chosen] for pair in pairs]),
+        torch.tensor([references[pair.rejected] for pair in pairs]),
+    )
+
+
+def split_by_tokens(pairs: list[ContrastPair], token_budget: int, parts: int = 1) -> list[list[ContrastPair]]:
+    """The pairs in at least so many parts, each within the budget of tokens (a longer pair is a part of its own)."""
+    rows = rows_of([sum(map(len, pair.sequences)) for pair in pairs], token_budget)
+    while len(rows) < min(parts, len(pairs)):
+        rows.sort(key=len)
+        largest = rows.pop()
+        rows += [largest[::2], largest[1::2]]
+    return [[pairs[i] for i in row] for row in rows]
 
 
 def paired_batches(

@@ -1,20 +1,23 @@
 """The contrastive trainer: HF's Trainer with the three-term loss, on LoRA at the selected blocks."""
 
+import contextlib
 from collections import defaultdict
-from functools import partial
 from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from eavss.blocks import capture_block_outputs, find_blocks
-from eavss.moments import masked_mean
+from eavss.blocks import Blocks, capture_block_outputs, enter_at, find_blocks
 from train import losses
 from train.arguments import EavssArguments
-from train.likelihood import token_logprobs
-from train.pairs import ContrastPairs, collate
+from train.logits import judge, logits_at
+from train.models import causal_lm, checkpoint_activations
+from train.packing import PackedBatch, Packer
+from train.pairs import ContrastPair, ContrastPairs, PairBatch, collate, split_by_tokens
+from train.prefix_cache import FrozenBase
 
 
 class ContrastiveTrainer(Trainer):
@@ -26,6 +29,8 @@ class ContrastiveTrainer(Trainer):
     Args:
         model: the base with LoRA on `layers`.
         layers: the selected blocks, where InfoNCE reads its states.
+        base: the references, and what enters the lowest selected block, where the forward pass then starts.
+        packer: how pairs become batches.
     """
 
     def __init__(
@@ -35,65 +40,106 @@ class ContrastiveTrainer(Trainer):
         args: EavssArguments,
         training: TrainingArguments,
         pairs: ContrastPairs,
+        base: FrozenBase,
+        packer: Packer,
         tokenizer: PreTrainedTokenizerBase,
     ) -> None:
         training.remove_unused_columns = False  # the pairs are no columns of the model's
         training.label_names = []
+        if training.activation_checkpointing:
+            options = training.activation_checkpointing_kwargs
+            checkpoint_activations(model, layers[0], options if isinstance(options, dict) else None)
+            training.activation_checkpointing = False  # the Trainer's own would cover the frozen blocks too
         super().__init__(
             model=model,
             args=training,
             train_dataset=pairs,
-            data_collator=partial(collate, pad_id=tokenizer.pad_token_id or 0),
+            data_collator=lambda pairs: {"pairs": pairs},
             processing_class=tokenizer,
         )
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the micro-batch
         self._layers = layers
         self._weights = args
-        self._terms: dict[str, list[Tensor]] = defaultdict(list)
+        self._base = base
+        self._packer = packer
+        self._terms: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """`Trainer.train`, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
+        with disable_input_dtype_casting(self.accelerator.unwrap_model(self.model), active=self.args.bf16):
+            return super().train(*args, **kwargs)
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and backward over the pairs in parts of at most `train_token_budget` tokens, equally many on each
+        rank; the gradient is that of the mean over all pairs."""
+        pairs: list[ContrastPair] = inputs["pairs"]
+        parts = self._parts(pairs)
+        state = self.accelerator.gradient_state
+        last_syncs = state.sync_gradients
+        total = torch.zeros((), device=self.args.device)
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            state._set_sync_gradients(last_syncs and last)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                total += super().training_step(model, {"pairs": part, "share": len(part) / len(pairs)})
+        return total
+
+    def _parts(self, pairs: list[ContrastPair]) -> list[list[ContrastPair]]:
+        parts = split_by_tokens(pairs, self._weights.train_token_budget)
+        if self.args.world_size == 1:
+            return parts
+        most = torch.tensor(len(parts), device=self.args.device)
+        torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+        return split_by_tokens(pairs, self._weights.train_token_budget, int(most))
 
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The weighted sum of the terms for one micro-batch, as `train.pairs.collate` makes it."""
-        pairs = inputs["has_positive"].shape[0]  # B
+        """The weighted sum of the terms for some pairs, times their share of the batch."""
+        on_cpu = collate(inputs["pairs"], self._packer, self._base.references)
+        batch = on_cpu.to(self.args.device)
+        packed = batch.packed
         base = self.accelerator.unwrap_model(model)
+        blocks = find_blocks(base)
         states: dict[int, Tensor] = {}
-        wanted = self._layers if self._weights.infonce_weight else []
-        predicted = inputs["answer_mask"] | inputs["end_mask"]  # (2B + P, T)
-        predicted = predicted & (torch.arange(len(predicted), device=predicted.device) < 2 * pairs).unsqueeze(1)
-        with capture_block_outputs(find_blocks(base), wanted, states.__setitem__):
-            logprobs = token_logprobs(
-                model, base.get_output_embeddings(), inputs["input_ids"], inputs["attention_mask"], predicted
-            )  # (2B + P, T)
-        sums = (logprobs * inputs["answer_mask"]).sum(1)
-        chosen, rejected = sums[:pairs], sums[pairs : 2 * pairs]  # (B,)
+        wanted = self._layers if self._weights.infonce_weight and len(batch.positives) else []
+        with capture_block_outputs(blocks, wanted, states.__setitem__), self._entry(blocks, on_cpu.packed):
+            called_with = packed.inputs | {"use_cache": False}
+            logits = logits_at(model, causal_lm(base), called_with, packed.rows, packed.columns)
+        logprobs, _ = judge(logits, packed.targets)  # (N,)
+        sums = packed.answer_sums(logprobs)  # (S,)
+        chosen, rejected = sums[batch.chosen], sums[batch.rejected]  # (B,)
         terms = {
-            "ce": losses.cross_entropy(logprobs[:pairs], predicted[:pairs]),
-            "dpo": losses.dpo(
-                chosen, rejected, inputs["reference_chosen"], inputs["reference_rejected"], self._weights.beta
-            ),
+            "ce": losses.cross_entropy(logprobs, packed.sequence, packed.count)[batch.chosen].mean(),
+            "dpo": losses.dpo(chosen, rejected, batch.reference_chosen, batch.reference_rejected, self._weights.beta),
         }
-        if wanted and inputs["has_positive"].any():
-            terms["infonce"] = self._infonce(states, inputs)
-        self._record(terms, chosen, rejected, inputs)
-        loss = sum(getattr(self._weights, f"{name}_weight") * term for name, term in terms.items())
+        if wanted:
+            means = torch.stack([packed.answer_means(states[layer]) for layer in self._layers])  # (L, S, H)
+            terms["infonce"] = losses.infonce(
+                means[:, batch.anchors],
+                means[:, batch.positives],
+                means[:, batch.rejected],
+                self._weights.infonce_temperature,
+            )
+        self._record(terms, chosen, rejected, batch)
+        loss = sum(getattr(self._weights, f"{name}_weight") * term for name, term in terms.items()) * inputs["share"]
         return (loss, None) if return_outputs else loss
 
-    def _infonce(self, states: dict[int, Tensor], inputs: dict[str, Tensor]) -> Tensor:
-        pairs = inputs["has_positive"].shape[0]
-        means = torch.stack([masked_mean(states[layer].float(), inputs["answer_mask"]) for layer in self._layers])
-        anchors = means[:, :pairs][:, inputs["has_positive"]]  # (L, P, H)
-        return losses.infonce(
-            anchors, means[:, 2 * pairs :], means[:, pairs : 2 * pairs], self._weights.infonce_temperature
-        )
+    def _entry(self, blocks: Blocks, packed: PackedBatch) -> contextlib.AbstractContextManager[None]:
+        prefix = self._base.prefix
+        if prefix is None:
+            return contextlib.nullcontext()
+        return enter_at(blocks, prefix.layer, prefix.gather(packed).to(self.args.device))
 
-    def _record(self, terms: dict[str, Tensor], chosen: Tensor, rejected: Tensor, inputs: dict[str, Tensor]) -> None:
-        rewards_chosen = self._weights.beta * (chosen - inputs["reference_chosen"])
-        rewards_rejected = self._weights.beta * (rejected - inputs["reference_rejected"])
+    def _record(self, terms: dict[str, Tensor], chosen: Tensor, rejected: Tensor, batch: PairBatch) -> None:
+        rewards_chosen = self._weights.beta * (chosen - batch.reference_chosen)
+        rewards_rejected = self._weights.beta * (rejected - batch.reference_rejected)
         values = {f"loss/{name}": term for name, term in terms.items()} | {
             "logps/chosen": chosen.mean(),
             "logps/rejected": rejected.mean(),
@@ -103,7 +149,7 @@ class ContrastiveTrainer(Trainer):
             "rewards/accuracies": (rewards_chosen > rewards_rejected).float().mean(),
         }
         for name, value in values.items():
-            self._terms[name].append(value.detach())
+            self._terms[name].append((value.detach() * len(chosen), len(chosen)))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means of the terms since the last log, over all ranks."""
@@ -113,7 +159,7 @@ class ContrastiveTrainer(Trainer):
 
     def _mean_terms(self) -> dict[str, float]:
         # Fixed names, since a rank whose batches had no second truthful answer has no InfoNCE to add.
-        rows = [[float(sum(self._terms[name])), float(len(self._terms[name]))] for name in _LOGGED]
+        rows = [[float(sum(each[i] for each in self._terms[name])) for i in (0, 1)] for name in _LOGGED]
         totals = self.accelerator.reduce(torch.tensor(rows, device=self.args.device), reduction="sum")
         self._terms.clear()
         return {name: (total / count).item() for name, (total, count) in zip(_LOGGED, totals, strict=True) if count}

@@ -1,0 +1,244 @@
+"""One pass of the frozen base over everything that will be trained on: the reference log-probabilities, and what enters
+the lowest selected block, kept on disk so that training can start there.
+
+    $EAVSS_CACHE/prefix/KEY/states.bin         one row of H numbers a token, memory-mapped; no padding
+                            references.json    written last, so a folder that holds it is whole
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from eavss.batches import TokenSequence, group_by_length
+from eavss.blocks import capture_block_input, find_blocks
+from train.distributed import from_main, map_sharded
+from train.errors import ModelError
+from train.files import cache_folder, write_json
+from train.hardware import is_main_process
+from train.logits import judge, logits_at
+from train.models import fingerprint
+from train.packing import Group, PackedBatch, Packer, row_length
+
+_LONGEST_ROW = 512
+
+Pieces = dict[tuple[tuple[int, ...], tuple[int, ...]], int]
+
+
+@dataclass(frozen=True)
+class PrefixCache:
+    """What enters block `layer`, for each prompt and each tail after a prompt.
+
+    Args:
+        layer: the lowest selected block.
+        states: (tokens, H), memory-mapped.
+        offsets: (prompt, tail) -> its first row in `states`; the tail of a prompt itself is empty. Each prompt stands
+            before its tails.
+    """
+
+    layer: int
+    states: Tensor
+    offsets: Pieces
+
+    def keep(self, batch: PackedBatch, states: Tensor) -> None:
+        """Write the states (R, T, H) of a packed batch, read before, to the disk."""
+        for piece, following in zip(batch.pieces, [*batch.pieces[1:], None], strict=True):
+            offset, length = self.offsets[piece.prompt, piece.tail], len(piece.tokens)
+            if following and not piece.tail and self.offsets[piece.prompt, following.tail] != offset + length:
+                continue  # another row, perhaps another rank's, begins with this prompt and keeps it
+            self.states[offset : offset + length] = states[piece.row, piece.column : piece.column + length]
+
+    def gather(self, batch: PackedBatch) -> Tensor:
+        """The states of a packed batch (R, T, H), 0 where it is padded, on the CPU."""
+        shape = (*batch.answer_of.shape, self.states.shape[1])
+        result = torch.zeros(shape, dtype=self.states.dtype, pin_memory=torch.cuda.is_available())
+        for piece in batch.pieces:
+            offset, length = self.offsets[piece.prompt, piece.tail], len(piece.tokens)
+            result[piece.row, piece.column : piece.column + length] = self.states[offset : offset + length]
+        return result
+
+
+@dataclass(frozen=True)
+class FrozenBase:
+    """What the base model, without an adapter, says of the training sequences.
+
+    Args:
+        references: each sequence's answer's summed log-probability, without its end-of-sequence.
+        prefix: None where nothing is cached.
+    """
+
+    references: dict[TokenSequence, float]
+    prefix: PrefixCache | None
+
+
+def size_in_bytes(model: PreTrainedModel, sequences: Sequence[TokenSequence]) -> int:
+    """How much the cache of these sequences takes on disk."""
+    return _tokens(_offsets(_by_prompt(sequences))) * _width(model) * model.dtype.itemsize
+
+
+def read_base(
+    model: PreTrainedModel,
+    sequences: Sequence[TokenSequence],
+    packer: Packer,
+    token_budget: int,
+    layer: int | None,
+    limit_bytes: float,
+) -> FrozenBase:
+    """Run the base once over all sequences, sharded over the ranks, unless an earlier run has left its cache.
+
+    Args:
+        model: the base, whole on each rank, without an adapter.
+        sequences: everything that will be trained on; repetitions count once.
+        layer: the block whose input is kept; None: keep nothing.
+        limit_bytes: how much all caches together may take; the longest unused ones make room.
+
+    Raises:
+        ValueError: the model has an adapter.
+        ModelError: the cache's folder is not shared by all nodes, or a log-probability is NaN.
+    """
+    if any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        raise ValueError("references must come from the base, before an adapter is put on it")
+    by_prompt = _by_prompt(sequences)
+    groups = [part for group in by_prompt.values() for part in packer.divide(group, _LONGEST_ROW)]
+    batches = [
+        [groups[i] for i in batch] for batch in group_by_length([row_length(group) for group in groups], token_budget)
+    ]
+    if layer is None:
+        return FrozenBase(_run(model, batches, packer, None), None)
+    offsets = _offsets(by_prompt)
+    shape = (_tokens(offsets), _width(model))
+    key = from_main(lambda: _key(model, offsets, layer, packer))
+    folder = cache_folder() / "prefix" / key
+    kept = from_main(lambda: _kept(folder))
+    if kept is None:
+        size = shape[0] * shape[1] * model.dtype.itemsize
+        partial = Path(from_main(lambda: str(_start(folder, size, limit_bytes))))
+        prefix = PrefixCache(layer, _map(partial, shape, model.dtype), offsets)
+        try:
+            references = _run(model, batches, packer, prefix)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if is_main_process():
+            _finish(partial, folder, list(references.values()))
+        return FrozenBase(references, prefix)
+    everything = [sequence for batch in batches for group in batch for sequence in group]
+    prefix = PrefixCache(layer, _map(folder, shape, model.dtype), offsets)
+    return FrozenBase(dict(zip(everything, kept, strict=True)), prefix)
+
+
+def _by_prompt(sequences: Sequence[TokenSequence]) -> dict[tuple[int, ...], list[TokenSequence]]:
+    by_prompt: dict[tuple[int, ...], list[TokenSequence]] = {}
+    for sequence in dict.fromkeys(sequences):
+        by_prompt.setdefault(sequence.prompt, []).append(sequence)
+    return by_prompt
+
+
+def _offsets(by_prompt: dict[tuple[int, ...], list[TokenSequence]]) -> Pieces:
+    offsets: Pieces = {}
+    at = 0
+    for prompt, group in by_prompt.items():
+        for tail in ((), *(sequence.ids[len(prompt) :] for sequence in group)):
+            offsets[prompt, tail] = at
+            at += len(tail or prompt)
+    return offsets
+
+
+def _tokens(offsets: Pieces) -> int:
+    if not offsets:
+        return 0
+    (prompt, tail), last = next(reversed(offsets.items()))
+    return last + len(tail or prompt)
+
+
+def _width(model: PreTrainedModel) -> int:
+    width: int = model.config.get_text_config(decoder=True).hidden_size
+    return width
+
+
+def _run(
+    model: PreTrainedModel, batches: list[list[Group]], packer: Packer, prefix: PrefixCache | None
+) -> dict[TokenSequence, float]:
+    """The reference of each sequence, in the batches' order; fills `prefix`."""
+    model.eval()
+    work = map_sharded(lambda groups: _read(model, groups, packer, prefix), batches, "reading the training sequences")
+    sums = [value for batch in work for value in batch]
+    if any(value != value for value in sums):
+        raise ModelError("the model gives no log-probability (NaN) for some answer; its weights or dtype are broken")
+    flat = (sequence for groups in batches for group in groups for sequence in group)
+    return dict(zip(flat, sums, strict=True))
+
+
+@torch.no_grad()
+def _read(model: PreTrainedModel, groups: list[Group], packer: Packer, prefix: PrefixCache | None) -> list[float]:
+    batch = packer(groups)
+    moved = batch.to(model.device)
+    entering: list[Tensor] = []
+    capture = capture_block_input(find_blocks(model), prefix.layer, entering.append) if prefix else nullcontext()
+    with capture:
+        inputs = moved.inputs | {"use_cache": False}
+        logits = logits_at(model, model, inputs, moved.rows, moved.columns)
+    if prefix:
+        prefix.keep(batch, entering[0].cpu())
+    sums: list[float] = moved.answer_sums(judge(logits, moved.targets)[0]).tolist()
+    return sums
+
+
+def _key(model: PreTrainedModel, offsets: Pieces, layer: int, packer: Packer) -> str:
+    # The token ids stand for the tokenizer and the data.
+    digest = hashlib.sha256(fingerprint(model))
+    digest.update(json.dumps([layer, str(model.dtype), packer.attention, list(offsets)]).encode())
+    return digest.hexdigest()[:32]
+
+
+def _kept(folder: Path) -> list[float] | None:
+    path = folder / "references.json"
+    if not path.is_file():
+        return None
+    os.utime(folder)  # used just now
+    references: list[float] = json.loads(path.read_text(encoding="utf-8"))
+    return references
+
+
+def _start(folder: Path, size: int, limit_bytes: float) -> Path:
+    """A new folder, with a file of `size` bytes to fill, under a name of its own until it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(folder.parent, limit_bytes - size)
+    partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    with open(partial / "states.bin", "wb") as file:
+        file.truncate(size)
+    return partial
+
+
+def _make_room(parent: Path, room: float) -> None:
+    """Remove the longest unused caches until the rest take at most `room` bytes."""
+    newest_first = sorted(parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in newest_first:
+        room -= sum(file.stat().st_size for file in folder.iterdir())
+        if room < 0:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish(partial: Path, folder: Path, references: list[float]) -> None:
+    write_json(partial / "references.json", references)
+    try:
+        partial.replace(folder)
+    except OSError:  # another run has filled the same cache meanwhile
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _map(folder: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    path = folder / "states.bin"
+    if not path.is_file():
+        raise ModelError(f"EAVSS_CACHE: no {path} here; name a folder that all nodes share, or set prefix_cache_gb: 0")
+    return torch.from_file(str(path), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
