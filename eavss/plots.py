@@ -15,16 +15,19 @@ _SELECTED, _OTHER = "#c2410c", "#94a3b8"
 
 
 def plot_profile(layer_scores: list[dict[str, Any]], selected: list[int], title: str, path: Path) -> None:
-    """Draw each score over depth, the selected blocks in colour, and write it to `path` as PNG."""
+    """Draw each score over depth, the selected blocks in colour and EAVSS with its bootstrap intervals, as PNG."""
     # A Figure of its own, not pyplot: no display, no global state.
     figure = Figure(figsize=(9, 7), layout="constrained")
     FigureCanvasAgg(figure)
     colours = [_SELECTED if layer["layer"] in selected else _OTHER for layer in layer_scores]
     indices = [layer["layer"] for layer in layer_scores]
-    for axes, (name, score) in zip(figure.subplots(len(_PANELS), 1, sharex=True), _PANELS, strict=True):
+    panels = figure.subplots(len(_PANELS), 1, sharex=True)
+    for axes, (name, score) in zip(panels, _PANELS, strict=True):
         axes.bar(indices, [score(layer) for layer in layer_scores], color=colours)
         axes.set_ylabel(name)
         axes.spines[["top", "right"]].set_visible(False)
+    low, high = zip(*(layer["bootstrap"]["interval"] for layer in layer_scores), strict=True)
+    panels[0].vlines(indices, low, high, color="#334155", linewidth=1)
     axes.set_xlabel("layer index (selected blocks in colour)")
     figure.suptitle(title)
     figure.savefig(path, format="png", dpi=120, metadata={"Software": None})

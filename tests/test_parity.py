@@ -126,7 +126,12 @@ def test_sciq_open_book(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     [(nq, "nq_open/nq_open.yaml"), (triviaqa, "triviaqa/default.yaml")],
     ids=["nq", "triviaqa"],
 )
-def test_generation(module: ModuleType, definition: str, model: Any, tokenizer: Any, tmp_path: Path) -> None:
+def test_generation(
+    module: ModuleType, definition: str, model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With at most 48 tokens an answer on both sides instead of 256, which would take minutes and compare the same."""
+    monkeypatch.setattr(HFLM, "max_gen_toks", 48)
+    monkeypatch.setattr("train.free_answers._HARNESS_NEW_TOKENS", 48)
     # One batch of all: each batch of the harness generates for as long as its longest answer.
     task = local_task(TASKS / definition, module, ROOT, tmp_path)
     samples = their_samples(task, model, tokenizer, batch_size=LIMIT)

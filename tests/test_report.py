@@ -43,7 +43,17 @@ RESULTS: dict[str, Any] = {
     "train": {"steps": 3, "seconds": 2.0, "pairs_per_second": 6.0},
 }
 LAYERS = {
-    "layers": [{"layer": i, "avss": {"scale_free": 1.0}, "hsav": 0.1, "eavss": {"contrast": 0.2}} for i in range(3)],
+    "layers": [
+        {
+            "layer": i,
+            "avss": {"scale_free": 1.0},
+            "hsav": 0.1,
+            "eavss": {"contrast": 0.2},
+            "bootstrap": {"interval": [0.1, 0.3], "frequency": 0.5},
+        }
+        for i in range(3)
+    ],
+    "stability": {"verdict": "Some blocks respond & the ranking is steady."},
     "selector": "eavss",
     "questions": 9,
 }

@@ -7,7 +7,6 @@ Plain `python train/contrastive.py ...` works too, on one process.
 
 import json
 import platform
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -18,28 +17,21 @@ from typing import Any
 
 import datasets
 import transformers
-from safetensors.torch import save_file
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from data.errors import DataError
-from data.examples import Example
-from data.hallucinations import with_model_answers, with_similar_answers
 from data.sources import load_sides
 from eavss.blocks import find_blocks
 from eavss.errors import EavssError
-from eavss.plots import plot_profile
-from eavss.profile import LayerProfile, profile_batch
-from eavss.selectors import check_layers, select_layers
+from eavss.selectors import check_layers
 from train.arguments import EavssArguments, parse
 from train.benchmarks import load_benchmarks
-from train.distributed import map_sharded
 from train.encoding import Encoder
 from train.errors import ModelError, RecipeError
 from train.evaluation import compare_runs, evaluate, write_items
 from train.export import save_adapter
-from train.files import write_json, write_text, write_whole
-from train.generation import AnswerWriter
+from train.files import write_json, write_text
 from train.hardware import choose_dtype, fail, is_main_process, peak_memory_bytes, prepare_process, say
 from train.models import (
     add_lora,
@@ -50,10 +42,11 @@ from train.models import (
     lora_targets,
 )
 from train.packing import Packer
-from train.pairs import make_pairs, paired_batches
+from train.pairs import make_pairs
 from train.plan import announce
 from train.prefix_cache import read_base
 from train.report import comparison_table, write_report
+from train.scoring import layers_record, score, training_examples, write_profile
 from train.trainer import ContrastiveTrainer
 
 USER_ERRORS = (RecipeError, DataError, EavssError, ModelError)
@@ -75,7 +68,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     model = load_model(args, training)
     chosen = check_layers(args.layers, len(find_blocks(model).modules)) if args.layers is not None else None
     lora_targets(model, args)  # a wrong name is told before anything is computed
-    examples = _training_examples(sides.train, model, tokenizer, args, training.seed)
+    examples = training_examples(sides.train, model, tokenizer, args, training.seed)
     say(
         f"{args.dataset}: {len(examples)} training questions; evaluation on "
         + ", ".join(f"{benchmark.name} ({len(benchmark.questions)})" for benchmark in benchmarks)
@@ -91,6 +84,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     _banner("Select")
     layers = layers_record(profile, chosen, args, training.seed)
     say(f"selected blocks {layers['selected']} of {len(layers['layers'])} ({layers['selector']})")
+    say(layers["stability"]["verdict"])
     if is_main_process():
         write_profile(output, layers, profile)
 
@@ -137,59 +131,6 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
 
 def _banner(title: str) -> None:
     say(f"\n*** {title} ***")
-
-
-def _training_examples(
-    pool: list[Example],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    args: EavssArguments,
-    seed: int,
-) -> list[Example]:
-    """The training questions that this run uses, in a seeded order, each with hallucinated answers."""
-    wanted = len(pool) if args.train_questions is None else max(args.train_questions, args.score_questions)
-    examples = random.Random(seed).sample(pool, min(wanted, len(pool)))
-    writer = AnswerWriter(model, tokenizer, examples, args.mined_answers, seed)
-    examples = with_model_answers(examples, args.mined_answers, writer)
-    lacking = any("dataset" not in example.origins for example in examples)
-    examples = with_similar_answers(examples, pool, args.mined_answers + 1 if lacking else 1, seed)
-    if args.infonce_weight and not any(len(example.truthful) > 1 for example in examples):
-        raise RecipeError("infonce_weight: no training question has two truthful answers; it should be 0")
-    return examples
-
-
-def score(
-    model: PreTrainedModel, examples: list[Example], encoder: Encoder, args: EavssArguments, seed: int
-) -> LayerProfile:
-    """The profile of `model` on training questions, the batches divided among the ranks."""
-    batches = paired_batches(examples, encoder, args.score_answers, args.eval_token_budget, seed)
-    return LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
-
-
-def layers_record(profile: LayerProfile, chosen: list[int] | None, args: EavssArguments, seed: int) -> dict[str, Any]:
-    """What `layers.json` holds: every block's scores, and the blocks selected by them or named in the recipe."""
-    scores = profile.layer_scores()
-    selected = chosen or select_layers(scores, args.selector, args.select_fraction, args.form, args.estimator, seed)
-    return {
-        "model": args.model_name_or_path,
-        "dataset": args.dataset,
-        "questions": profile.questions,
-        "pairs": profile.pairs,
-        "tokens": int(profile.all_tokens.tokens[0]),
-        "seed": seed,
-        "layers": scores,
-        "selector": "layers" if chosen else args.selector,
-        "form": args.form,
-        "selected": selected,
-    }
-
-
-def write_profile(output: Path, layers: dict[str, Any], profile: LayerProfile) -> None:
-    """Write `layers.json`, `layers.png` and `pairs.safetensors`."""
-    write_whole(output / "pairs.safetensors", lambda path: save_file({"states": profile.states.contiguous()}, path))
-    title = f"{layers['model']} on {layers['dataset']}, {layers['questions']} questions"
-    write_whole(output / "layers.png", lambda path: plot_profile(layers["layers"], layers["selected"], title, path))
-    write_json(output / "layers.json", layers)
 
 
 def train(trainer: ContrastiveTrainer, checkpoint: str | None) -> dict[str, Any]:

@@ -1,0 +1,149 @@
+"""Where does a model hallucinate, and how sure is that? No recipe and no training needed.
+
+    python scripts/score_layers.py --model_name_or_path ORG/MODEL [--dataset truthfulqa] [--datasets_root FOLDER]
+        [--score_questions 256] [--controls] [--json FILE]
+
+Prints every block's scores as a chart, the blocks that a run would select, how steady that choice is when whole
+questions are resampled, and a verdict. `--controls` scores the model again: on other answers, on halves of the
+questions, with noise in the input, in another prompt, on answers of equal length, and with each question's answers
+under another question. Takes the keys of a recipe, and --config.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from transformers import PreTrainedModel, TrainingArguments, set_seed
+
+from data.examples import Example
+from data.sources import load_sides
+from eavss.scores import eavss_contrast
+from eavss.stability import tau
+from train import controls
+from train.arguments import EavssArguments, parse
+from train.contrastive import USER_ERRORS, quiet_other_ranks
+from train.encoding import Encoder
+from train.errors import RecipeError
+from train.files import write_json
+from train.hardware import fail, is_main_process, prepare_process, say
+from train.models import load_model, load_tokenizer
+from train.scoring import layers_record, score, training_examples
+
+_BAR = 30
+
+
+def main(args: EavssArguments, training: TrainingArguments, with_controls: bool) -> dict[str, Any]:
+    """Score the model and print what was found; what `layers.json` holds, and the controls' taus."""
+    set_seed(training.seed)
+    tokenizer = load_tokenizer(args)
+    encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
+    pool = load_sides(args.dataset, args.datasets_root, args.evaluation_share).train
+    model = load_model(args, training)
+    args.train_questions = args.score_questions  # nothing is trained, so no more answers are mined
+    examples = training_examples(pool, model, tokenizer, args, training.seed)[: args.score_questions]
+    record = layers_record(score(model, examples, encoder, args, training.seed), None, args, training.seed)
+    say(chart(record))
+    if with_controls:
+        record["controls"] = run_controls(model, examples, encoder, args, training.seed)
+        say(control_table(record["controls"]))
+    return record
+
+
+def chart(record: dict[str, Any]) -> str:
+    """Each block's EAVSS as a bar with its bootstrap interval, marked where it is selected."""
+    layers = record["layers"]
+    highest = max(layer["eavss"]["contrast"] for layer in layers) or 1.0
+    lines = [f"{'block':>5}   {'EAVSS':>7} {'95% interval':>18} {'picked':>6}  {'HSAV':>6} {'AVSS':>9}"]
+    for layer in layers:
+        score_, bootstrap = layer["eavss"]["contrast"], layer["bootstrap"]
+        low, high = bootstrap["interval"]
+        mark = "*" if layer["layer"] in record["selected"] else " "
+        bar = "█" * max(0, round(_BAR * score_ / highest))
+        lines.append(
+            f"{layer['layer']:>5} {mark} {score_:7.3f} [{low:7.3f}, {high:7.3f}] {bootstrap['frequency']:6.0%}  "
+            f"{layer['hsav']:6.3f} {layer['avss']['scale_free']:9.2e}  {bar}"
+        )
+    lines.append(f"* selected by {record['selector']}; picked: share of bootstraps in which EAVSS selects the block")
+    return "\n".join([*lines, record["stability"]["verdict"]])
+
+
+def run_controls(
+    model: PreTrainedModel, examples: list[Example], encoder: Encoder, args: EavssArguments, seed: int
+) -> dict[str, Any]:
+    """Kendall's tau between the contrast rankings with and without each change, and the mismatched score's share."""
+
+    def ranked(chosen: list[Example], answers_seed: int = seed, noise: bool = False) -> Any:
+        with controls.noisy_embeddings(model, seed) if noise else contextlib.nullcontext():
+            return eavss_contrast(score(model, chosen, encoder, args, answers_seed).differences.double())
+
+    plain = ranked(examples)
+    first, second = controls.halves(examples, seed)
+    equal = controls.with_equal_lengths(examples, encoder)
+    found = {
+        "other_answers": tau(plain, ranked(examples, seed + 1)),
+        "other_questions": tau(ranked(first), ranked(second)),
+        "noise": tau(plain, ranked(examples, noise=True)),
+        "paraphrase": tau(plain, ranked(paraphrase)) if (paraphrase := controls.paraphrased(examples)) else None,
+        "equal_lengths": tau(plain, ranked(equal)) if len(equal) >= 2 else None,
+    }
+    mismatched = ranked(controls.under_other_questions(examples))
+    return {
+        "tau": found,
+        "equal_lengths_questions": len(equal),
+        "mismatched": {"tau": tau(plain, mismatched), "share": float(mismatched.sum() / plain.sum())},
+        "matched_minus_mismatched": (plain - mismatched).tolist(),
+    }
+
+
+_NAMES = {
+    "other_answers": "other answers to the same questions",
+    "other_questions": "two halves of the questions",
+    "noise": f"noise of {controls.NOISE:.0%} in the input",
+    "paraphrase": "another prompt",
+    "equal_lengths": "answers of equal length",
+}
+
+
+def control_table(found: dict[str, Any]) -> str:
+    """The controls for people."""
+    lines = ["\nKendall's tau of the ranking with"]
+    lines += [
+        f"  {_NAMES[name]:<40} {'-' if value is None else f'{value:.2f}'}" for name, value in found["tau"].items()
+    ]
+    mismatched = found["mismatched"]
+    lines.append(
+        f"Under another question's prompt the same answers score {mismatched['share']:.0%} as much, in a ranking of "
+        f"tau {mismatched['tau']:.2f}: that part is the answers' wording, not hallucination."
+    )
+    return "\n".join(lines)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"command line: {message}")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Parse, run, write, and turn a user's mistake into one line and the exit status 2."""
+    prepare_process()
+    quiet_other_ranks()
+    own = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    own.add_argument("--controls", action="store_true")
+    own.add_argument("--json", type=Path)
+    try:
+        options, recipe = own.parse_known_args(argv)
+        if options.json is not None and options.json.is_dir():
+            raise RecipeError(f"--json: {options.json} is a folder; it should be a file")
+        record = main(*parse(recipe), options.controls)
+    except USER_ERRORS as error:
+        return fail(str(error))
+    if is_main_process() and options.json:
+        write_json(options.json, record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())
