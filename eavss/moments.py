@@ -38,33 +38,50 @@ class TokenMoments:
         return TokenMoments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def summarise(hidden: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """What is kept of a block's output: its token statistics, and its mean over each of K masks, in float32.
+@dataclass(frozen=True)
+class Summary:
+    """What is kept of a block's output while a batch runs, in float32.
 
     Args:
-        hidden: (B, T, H), of any dtype.
-        masks: (B, K, T).
+        statistics: (B, T, 3) from `token_statistics`.
+        means: (B, K, H) from `masked_means`.
+        products: (B, T) the inner product of a token's states before and after the block.
+    """
 
-    Returns:
-        (B, T, 3) from `token_statistics`, and (B, K, H) from `masked_means`.
+    statistics: Tensor
+    means: Tensor
+    products: Tensor
+
+
+def summarise(entering: Tensor, hidden: Tensor, masks: Tensor) -> Summary:
+    """Reduce a block's output as soon as it is there.
+
+    Args:
+        entering, hidden: the block's input and output, (B, T, H), of any dtype.
+        masks: (B, K, T).
     """
     # A CPU computes a few rows at a time, whose float32 copies stay in its cache; a GPU all at once.
     rows = hidden.shape[0] if hidden.is_cuda else max(1, _CACHED_NUMBERS // hidden[0].numel())
-    statistics, means = [], []
-    for part, mask in zip(hidden.split(rows), masks.split(rows), strict=True):
-        exact = part.float()
-        statistics.append(token_statistics(exact))
+    statistics, means, products = [], [], []
+    for before, after, mask in zip(entering.split(rows), hidden.split(rows), masks.split(rows), strict=True):
+        exact = after.to(torch.float32, copy=True)
         means.append(masked_means(exact, mask))
-    return torch.cat(statistics), torch.cat(means)
+        scratch = torch.mul(before.float(), exact)
+        products.append(scratch.sum(-1))
+        statistics.append(_statistics(exact.abs_(), scratch))
+    return Summary(torch.cat(statistics), torch.cat(means), torch.cat(products))
 
 
 def token_statistics(hidden: Tensor) -> Tensor:
     """Per token of `hidden` (B, T, H): sum of squares, count of |X| < 1e-5, count of |X| < 0.1 RMS -> (B, T, 3)."""
-    size = hidden.abs()  # (B, T, H)
-    # Into floats: to compare into booleans and count those takes several times as long.
-    scratch = torch.empty_like(size)
+    return _statistics(hidden.abs(), torch.empty_like(hidden))
+
+
+def _statistics(size: Tensor, scratch: Tensor) -> Tensor:
+    """Those of magnitudes (B, T, H); `scratch`, of their shape, is overwritten."""
     squares = torch.mul(size, size, out=scratch).sum(-1)  # (B, T)
-    threshold = SCALE_FREE_EPSILON * (squares / hidden.shape[-1]).sqrt().unsqueeze(-1)
+    threshold = SCALE_FREE_EPSILON * (squares / size.shape[-1]).sqrt().unsqueeze(-1)
+    # Into floats: to compare into booleans and count those takes several times as long.
     near_zero = torch.lt(size, PAPER_EPSILON, out=scratch).sum(-1)
     near_zero_relative = torch.lt(size, threshold, out=scratch).sum(-1)
     return torch.stack([squares, near_zero, near_zero_relative], dim=-1)
@@ -73,6 +90,21 @@ def token_statistics(hidden: Tensor) -> Tensor:
 def masked_means(hidden: Tensor, masks: Tensor) -> Tensor:
     """Means of `hidden` (B, T, H) over the tokens where each of K masks (B, K, T) is set -> (B, K, H); 0 over none."""
     return torch.bmm(masks.to(hidden.dtype), hidden) / masks.sum(-1, keepdim=True).clamp(min=1)
+
+
+def turned(entering: Tensor, statistics: Tensor, products: Tensor, mask: Tensor) -> Tensor:
+    """Sums over tokens of 1 - cosine(a block's input, its output), (L,) float64 on the CPU.
+
+    Args:
+        entering: the first block's input, (B, T, H); each other block's is the output of the one before.
+        statistics: (L, B, T, 3) from `token_statistics`.
+        products: (L, B, T) of input and output.
+        mask: (B, T), the tokens that count.
+    """
+    first = entering.float().square().sum(-1).unsqueeze(0)
+    squares = torch.cat([first, statistics[..., 0]])  # (L + 1, B, T)
+    cosines = products / (squares[1:] * squares[:-1]).sqrt().clamp(min=torch.finfo(torch.float32).tiny)
+    return ((1 - cosines) * mask).sum((1, 2), dtype=torch.float64).cpu()
 
 
 def token_moments(statistics: Tensor, means: Tensor, mask: Tensor) -> TokenMoments:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from eavss import scores
 from eavss.batches import Batch
-from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.blocks import capture_block_input, capture_block_outputs, find_blocks
 from eavss.errors import EavssError
-from eavss.moments import TokenMoments, summarise, token_moments
+from eavss.moments import Summary, TokenMoments, summarise, token_moments, turned
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class LayerProfile:
         all_tokens: moments over every real token, prompts included, (L,) each.
         hallucinated_tokens: moments over the tokens of hallucinated answers, (L,) each.
         pairs: how many truthful-hallucinated pairs the questions' answers make.
+        turned: (L,) sums over every real token of 1 - cosine(block's input, output).
     """
 
     states: Tensor
     all_tokens: TokenMoments
     hallucinated_tokens: TokenMoments
     pairs: int
+    turned: Tensor
 
     @property
     def questions(self) -> int:
@@ -70,6 +72,7 @@ class LayerProfile:
             sum((part.all_tokens for part in parts[1:]), parts[0].all_tokens),
             sum((part.hallucinated_tokens for part in parts[1:]), parts[0].hallucinated_tokens),
             sum(part.pairs for part in parts),
+            torch.stack([part.turned for part in parts]).sum(0),
         )
 
     def layer_scores(self) -> list[dict[str, Any]]:
@@ -77,6 +80,7 @@ class LayerProfile:
         paper, scale_free = scores.avss(self.all_tokens), scores.scale_free_avss(self.all_tokens)
         differences = self.differences.double()
         columns = {
+            "block_influence": scores.block_influence(self.turned, self.all_tokens),
             "hsav": scores.hsav(differences),
             "hss": scores.hss(differences),
             "contrast": scores.eavss_contrast(differences),
@@ -91,6 +95,7 @@ class LayerProfile:
                 "avss": {"paper": float(paper[layer]), "scale_free": float(scale_free[layer])},
                 "navss": values["navss"][layer],
                 "cavss": values["cavss"][layer],
+                "block_influence": values["block_influence"][layer],
                 "hsav": values["hsav"][layer],
                 "hss": values["hss"][layer],
                 "eavss": {"contrast": values["contrast"][layer], "conditional": values["conditional"][layer]},
@@ -121,22 +126,31 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
     batch, weights = paired.batch.to(device), weights.to(device)
     real, halluc = batch.attention_mask.bool(), batch.answer_mask & paired.hallucinated.to(device).unsqueeze(1)
     masks = torch.stack([real, batch.answer_mask], dim=1)  # (B, 2, T)
-    found: list[tuple[Tensor, Tensor]] = []
+    found: list[Summary] = []
+    streams: list[Tensor] = []  # the first block's input, and the last output seen
 
     def receive(_layer: int, output: Tensor) -> None:
-        found.append(summarise(output, masks))
+        found.append(summarise(streams[-1], output, masks))
+        streams[1:] = [output]
 
     blocks = find_blocks(model)
-    with _evaluating(model), capture_block_outputs(blocks, list(range(len(blocks.modules))), receive):
+    every = list(range(len(blocks.modules)))
+    with (
+        _evaluating(model),
+        capture_block_input(blocks, 0, streams.append),
+        capture_block_outputs(blocks, every, receive),
+    ):
         model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
-    statistics, means = (torch.stack(column) for column in zip(*found, strict=True))  # (L, B, T, 3), (L, B, 2, H)
-    texts, answers = means.unbind(2)  # (L, B, H)
+    statistics = torch.stack([summary.statistics for summary in found])  # (L, B, T, 3)
+    products = torch.stack([summary.products for summary in found])  # (L, B, T)
+    texts, answers = torch.stack([summary.means for summary in found]).unbind(2)  # (L, B, H)
     states = (weights @ answers).unflatten(1, (-1, 2))  # (2n, B) @ (L, B, H) -> (L, n, 2, H)
     return LayerProfile(
         states.permute(1, 2, 0, 3).contiguous().cpu(),  # (n, 2, L, H)
         token_moments(statistics, texts, real),
         token_moments(statistics, answers, halluc),
         _count_pairs(paired),
+        turned(streams[0], statistics, products, real),
     )
 
 

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from eavss.errors import EavssError
 
-Selector = Literal["eavss", "hsav", "avss", "first", "middle", "last", "random", "all", "cost_aware"]
+Selector = Literal[
+    "eavss", "hsav", "avss", "block_influence", "probe", "first", "middle", "last", "random", "all", "cost_aware"
+]
 Form = Literal["contrast", "conditional"]
 Estimator = Literal["paper", "scale_free"]
 SELECTORS: tuple[str, ...] = get_args(Selector)
@@ -33,9 +35,9 @@ def select_layers(
 
     Args:
         layer_scores: `LayerProfile.layer_scores()`, or the `layers` of a `layers.json`; one dict a block.
-        selector: `eavss`, `hsav` and `avss` take the highest scores (of a tie, the deeper block, since it trains
-            cheaper); `first`, `middle` and `last` take neighbours; `random` is seeded; `all` takes every block;
-            `cost_aware` is `cheapest_equal`.
+        selector: `eavss`, `hsav`, `avss`, `block_influence` (ShortGPT) and `probe` (`eavss.probes`) take the highest
+            scores (of a tie, the deeper block, since it trains cheaper); `first`, `middle` and `last` take neighbours;
+            `random` is seeded; `all` takes every block; `cost_aware` is `cheapest_equal`.
         fraction: share of blocks, rounded down, at least one.
         form: which EAVSS.
         estimator: which AVSS.
@@ -55,6 +57,8 @@ def select_layers(
             return _highest([layer["hsav"] for layer in layer_scores], count)
         case "avss":
             return _highest([layer["avss"][estimator] for layer in layer_scores], count)
+        case "block_influence" | "probe":
+            return _highest([layer[selector] for layer in layer_scores], count)
         case "first":
             return list(range(count))
         case "middle":

@@ -173,6 +173,7 @@ def test_an_unchanged_model_gains_nothing(evaluation: Evaluation) -> None:
         for metrics, change in (
             (entry["before"], entry["change"]),
             (entry["hidden"]["before"], entry["hidden"]["change"]),
+            (entry["hidden"]["before"], entry["hidden"]["gained"]),
         ):
             assert change.keys() == metrics.keys()
             for figures in change.values():
@@ -217,6 +218,7 @@ def test_a_change_by_hand() -> None:
             "before": {"contrast_accuracy": 0},
             "after": {"contrast_accuracy": 0},
             "change": {"contrast_accuracy": {"difference": 0, "interval": [0, 0], "mcnemar_p": 1, "noise": True}},
+            "gained": {"contrast_accuracy": {"difference": 1, "interval": [1, 1], "mcnemar_p": 0.125, "noise": False}},
         },
         "length_rule": {"longest_contrast": 0.5},
     }

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from eavss.moments import TokenMoments, masked_means, summarise, token_moments, token_statistics
+from eavss.moments import TokenMoments, masked_means, summarise, token_moments, token_statistics, turned
 
 
 def numbers(moments: TokenMoments) -> dict[str, float]:
@@ -15,8 +15,8 @@ def numbers(moments: TokenMoments) -> dict[str, float]:
 
 def moments_of(hidden: Tensor, mask: Tensor) -> TokenMoments:
     """Of one block."""
-    statistics, means = summarise(hidden, mask.unsqueeze(1))
-    return token_moments(statistics.unsqueeze(0), means.unbind(1)[0].unsqueeze(0), mask)
+    found = summarise(hidden, hidden, mask.unsqueeze(1))
+    return token_moments(found.statistics.unsqueeze(0), found.means[:, 0].unsqueeze(0), mask)
 
 
 def naive(hidden: Tensor, mask: Tensor) -> dict[str, float]:
@@ -156,8 +156,8 @@ def test_padding_does_not_matter() -> None:
 
 def test_blocks_keep_their_order() -> None:
     hidden, mask = random_batch()
-    parts = [summarise(scale * hidden, mask.unsqueeze(1)) for scale in (1.0, 2.0, 3.0)]
-    statistics, means = (torch.stack(column) for column in zip(*parts, strict=True))
+    parts = [summarise(hidden, scale * hidden, mask.unsqueeze(1)) for scale in (1.0, 2.0, 3.0)]
+    statistics, means = (torch.stack([getattr(part, name) for part in parts]) for name in ("statistics", "means"))
     stacked = token_moments(statistics, means.squeeze(2), mask)
     for layer, scale in enumerate((1.0, 2.0, 3.0)):
         alone = numbers(moments_of(scale * hidden, mask))
@@ -170,6 +170,20 @@ def test_rows_computed_apart_are_the_same(numbers_at_once: int, monkeypatch: pyt
     hidden, mask = random_batch()
     masks = torch.stack([mask, mask.roll(1, 0)], dim=1)
     monkeypatch.setattr("eavss.moments._CACHED_NUMBERS", numbers_at_once)
-    statistics, means = summarise(hidden.bfloat16(), masks)
-    torch.testing.assert_close(statistics, token_statistics(hidden.bfloat16().float()))
-    torch.testing.assert_close(means, masked_means(hidden.bfloat16().float(), masks))
+    before, after = torch.ones_like(hidden).bfloat16(), hidden.bfloat16()
+    found = summarise(before, after, masks)
+    torch.testing.assert_close(found.statistics, token_statistics(after.float()))
+    torch.testing.assert_close(found.means, masked_means(after.float(), masks))
+    torch.testing.assert_close(found.products, after.float().sum(-1))
+
+
+def test_turned() -> None:
+    """One token, two blocks: (3, 4) to (4, 3), cosine 24 / 25, then to (-8, -6), cosine -1. Another token is masked."""
+    states = torch.tensor([[[3.0, 4], [9, 9]], [[4, 3], [1, 2]], [[-8, -6], [0, 0]]]).unsqueeze(1)  # (3, B, T, H)
+    statistics = torch.stack([token_statistics(each) for each in states[1:]])
+    products = (states[1:] * states[:-1]).sum(-1)
+    found = turned(states[0], statistics, products, torch.tensor([[True, False]]))
+    torch.testing.assert_close(found, torch.tensor([0.04, 2.0]).double())
+    zeros = torch.zeros(1, 1, 2)
+    nothing = turned(zeros, token_statistics(zeros).unsqueeze(0), torch.zeros(1, 1, 1), torch.tensor([[True]]))
+    assert nothing.tolist() == [1.0]  # states of zeros have no direction

@@ -17,6 +17,7 @@ from eavss.blocks import enter_at, find_blocks
 from eavss.errors import EavssError
 from tests.toys import BLOCKS, EXAMPLES, arguments, count_hooks, naive_logprobs, tiny_model, tiny_tokenizer
 from train.encoding import Encoder
+from train.errors import ModelError
 from train.files import cache_folder
 from train.logits import judge, logits_at
 from train.models import add_lora
@@ -105,7 +106,7 @@ def test_a_second_run_reads_the_cache_and_gets_the_same(monkeypatch: pytest.Monk
     model = tiny_model("llama")
     first = read(model)
     monkeypatch.setattr("train.prefix_cache._run", lambda *_: pytest.fail("read again"))
-    second = read(model)
+    second = read(model, budget=100)  # in other batches
     assert second.references == first.references
     assert first.prefix is not None
     assert second.prefix is not None
@@ -148,6 +149,16 @@ def test_an_interrupted_pass_leaves_nothing_that_is_taken_for_whole(monkeypatch:
             read(model)
     assert not list((cache_folder() / "prefix").iterdir())
     assert read(model).references == read(model, layer=None).references
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(ModelError, match=r"no room for the frozen-prefix cache, .* \(No space left on device\)"):
+        read(tiny_model("llama"))
+    assert not list((cache_folder() / "prefix").iterdir())
 
 
 def test_references_never_come_from_an_adapter(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from eavss import scores
@@ -53,13 +54,14 @@ def paired(questions: list[Question], pad_id: int = 256) -> PairedBatch:
 
 
 def block_outputs(model: PreTrainedModel, path: str, sequence: TokenSequence) -> Tensor:
-    """What every block puts out for one sequence without any padding: (L, T, H)."""
+    """The first block's input, and what every block puts out, for one sequence without any padding: (1 + L, T, H)."""
     found: list[Tensor] = []
 
     def hook(_module: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
         found.append(output[0] if isinstance(output, tuple) else output)
 
     handles = [block.register_forward_hook(hook) for block in model.get_submodule(path)]
+    handles.append(model.get_submodule(path)[0].register_forward_pre_hook(lambda _module, args: found.append(args[0])))
     with torch.no_grad():
         model(input_ids=torch.tensor([sequence.ids]))
     for handle in handles:
@@ -86,12 +88,15 @@ def no_moments() -> dict[str, Tensor]:
 
 def naive_profile(model: PreTrainedModel, path: str, questions: list[Question]) -> LayerProfile:
     states, every, hallucinated = [], no_moments(), no_moments()
+    turned = torch.zeros(BLOCKS).double()
     for question in questions:
         kinds = []
         for wrong, sequences in ((False, question.truthful), (True, question.hallucinated)):
             means = []
             for sequence in sequences:
-                outputs = block_outputs(model, path, sequence)  # (L, T, H)
+                stream = block_outputs(model, path, sequence)  # (1 + L, T, H)
+                turned += (1 - F.cosine_similarity(stream[1:].double(), stream[:-1].double(), dim=-1)).sum(1)
+                outputs = stream[1:]
                 answer = outputs[:, sequence.answer_start : sequence.answer_end]
                 means.append(answer.mean(1))
                 add_moments(every, outputs)
@@ -100,13 +105,14 @@ def naive_profile(model: PreTrainedModel, path: str, questions: list[Question]) 
             kinds.append(torch.stack(means).mean(0))  # (L, H)
         states.append(torch.stack(kinds))
     pairs = sum(len(question.truthful) * len(question.hallucinated) for question in questions)
-    return LayerProfile(torch.stack(states), TokenMoments(**every), TokenMoments(**hallucinated), pairs)
+    return LayerProfile(torch.stack(states), TokenMoments(**every), TokenMoments(**hallucinated), pairs, turned)
 
 
 def assert_same(profile: LayerProfile, expected: LayerProfile) -> None:
     assert profile.states.shape == expected.states.shape
     torch.testing.assert_close(profile.states, expected.states, rtol=1e-5, atol=1e-5)
     assert profile.pairs == expected.pairs
+    torch.testing.assert_close(profile.turned, expected.turned, rtol=1e-4, atol=1e-5)
     for part in ("all_tokens", "hallucinated_tokens"):
         for field in fields(TokenMoments):
             found = getattr(getattr(profile, part), field.name)
@@ -207,6 +213,7 @@ def hand_made_profile() -> LayerProfile:
             near_zero_relative=[5, 5],
         ),
         pairs=2,
+        turned=torch.tensor([1.0, 4.0]).double(),
     )
 
 
@@ -229,6 +236,7 @@ def test_layer_scores() -> None:
             "avss": {"paper": 10, "scale_free": 2},
             "navss": 0.25,
             "cavss": 0.25,
+            "block_influence": 0.1,
             "hsav": 0.8,
             "hss": 0.5,
             "eavss": {"contrast": 1.6, "conditional": 10},
@@ -238,6 +246,7 @@ def test_layer_scores() -> None:
             "avss": {"paper": 30, "scale_free": 4},
             "navss": 0.75,
             "cavss": 1,
+            "block_influence": 0.4,
             "hsav": 0,
             "hss": 0.5,
             "eavss": {"contrast": 0, "conditional": 60},
@@ -257,7 +266,7 @@ def test_layer_scores_are_those_of_the_profile(model: PreTrainedModel) -> None:
     assert [layer["hsav"] for layer in found] == pytest.approx(scores.hsav(profile.differences.double()).tolist())
     assert [layer["avss"]["paper"] for layer in found] == pytest.approx(scores.avss(profile.all_tokens).tolist())
     assert found[-1]["cavss"] == pytest.approx(1)
-    kinds = {type(layer[key]) for layer in found for key in ("hsav", "hss", "navss", "cavss")}
+    kinds = {type(layer[key]) for layer in found for key in ("hsav", "hss", "navss", "cavss", "block_influence")}
     kinds |= {type(value) for layer in found for key in ("avss", "eavss") for value in layer[key].values()}
     assert kinds == {float}
 

@@ -27,13 +27,18 @@ def moments(**sums: list[float]) -> TokenMoments:
 
 def moments_of(hidden: Tensor) -> TokenMoments:
     mask = torch.ones(hidden.shape[:2], dtype=torch.bool)
-    statistics, means = summarise(hidden, mask.unsqueeze(1))
-    return token_moments(statistics.unsqueeze(0), means.squeeze(1).unsqueeze(0), mask)
+    found = summarise(hidden, hidden, mask.unsqueeze(1))
+    return token_moments(found.statistics.unsqueeze(0), found.means.squeeze(1).unsqueeze(0), mask)
 
 
 def test_activation_variance() -> None:
     """The sums 6 and 10, each over 2 sequences."""
     assert scores.activation_variance(moments()).tolist() == [3, 5]
+
+
+def test_block_influence() -> None:
+    """Sums of 1 - cosine of 4 and 1 over 10 tokens."""
+    assert scores.block_influence(torch.tensor([4.0, 1.0]), moments()).tolist() == [0.4, 0.1]
 
 
 def test_activation_sparsity() -> None:

@@ -34,6 +34,8 @@ def layer(
     return {
         "layer": index,
         "avss": {"paper": paper, "scale_free": scale_free},
+        "block_influence": -paper,
+        "probe": -hsav,
         "hsav": hsav,
         "hss": 0.5,
         "eavss": {"contrast": contrast, "conditional": conditional},
@@ -102,7 +104,7 @@ def test_every_selector_of_the_list_selects(selector: Any) -> None:
 
 
 def test_unknown_selector_is_an_error() -> None:
-    with pytest.raises(EavssError, match="selector: 'best' should be one of eavss, hsav, avss, first, middle, last, r"):
+    with pytest.raises(EavssError, match="selector: 'best' should be one of eavss, hsav, avss, block_influence, p"):
         select_layers(SCORES, "best")
 
 

@@ -98,7 +98,9 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     choose_training_attention(model, args)
     packer = Packer.of(model, args.pack_answers)
     cached_at = announce(model, layers["selected"], pairs, packer, args, training)
+    start = time.perf_counter()
     base = read_base(model, pairs.sequences(), packer, args.eval_token_budget, cached_at, args.prefix_cache_gb * 1e9)
+    reading = time.perf_counter() - start
     adapted = add_lora(model, layers["selected"], args)
     trainer = ContrastiveTrainer(adapted, layers["selected"], args, training, pairs, base, packer, tokenizer)
     train_figures = train(trainer, checkpoint)
@@ -115,7 +117,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
         "dataset": args.dataset,
         "selected": layers["selected"],
         **compare_runs(before, after, training.seed),
-        "train": train_figures,
+        "train": train_figures | {"reading_seconds": reading},
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     }
     if is_main_process():

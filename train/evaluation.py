@@ -66,7 +66,8 @@ def compare_runs(before: Evaluation, after: Evaluation, seed: int) -> dict[str, 
     """The `benchmarks` and `retention` of `results.json`.
 
     Every set has, besides the means before and after, `change`: the difference with its interval, and McNemar's p for
-    accuracies; `hidden`: the means under another question's prompt; `length_rule`: what length alone would score.
+    accuracies; `hidden`: the means under another question's prompt, and as `gained` the change of what a question's
+    metric is above its hidden one; `length_rule`: what length alone would score.
     """
     return {
         "benchmarks": {
@@ -81,6 +82,7 @@ def compare_runs(before: Evaluation, after: Evaluation, seed: int) -> dict[str, 
                             "before": mean_metrics(records, "hidden"),
                             "after": mean_metrics(after.records[name], "hidden"),
                             "change": _change(records, after.records[name], "hidden", seed),
+                            "gained": compare(_above_hidden(records), _above_hidden(after.records[name]), seed),
                         }
                     }
                     if "hidden" in records[0]
@@ -98,6 +100,10 @@ def compare_runs(before: Evaluation, after: Evaluation, seed: int) -> dict[str, 
 
 def _change(before: list[Record], after: list[Record], kind: str, seed: int) -> dict[str, dict[str, Any]]:
     return compare([record[kind] for record in before], [record[kind] for record in after], seed)
+
+
+def _above_hidden(records: list[Record]) -> list[dict[str, float]]:
+    return [{name: r["metrics"][name] - hidden for name, hidden in r["hidden"].items()} for r in records]
 
 
 def write_items(folder: Path, runs: dict[str, Evaluation]) -> None:

@@ -29,6 +29,8 @@ from train.hardware import choose_dtype
 
 # What the libraries raise for a missing, broken or unfitting folder, beside OSError.
 _UNLOADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
+# What a config says of where and how it was saved.
+_OF_THE_FILE = ("_name_or_path", "transformers_version", "architectures", "dtype")
 
 
 def load_tokenizer(args: EavssArguments) -> PreTrainedTokenizerBase:
@@ -71,9 +73,10 @@ def _source(args: EavssArguments) -> dict[str, str | bool]:
 
 
 def fingerprint(model: PreTrainedModel) -> bytes:
-    """A hash of the weights' sums: the same wherever the model lies, another for another revision."""
+    """A hash of the config and the weights' sums: the same wherever the model lies, another for another revision."""
     sums = [parameter.detach().sum(dtype=torch.float64).item() for parameter in model.parameters()]
-    return hashlib.sha256(json.dumps([model.config.model_type, sums]).encode()).digest()
+    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _OF_THE_FILE}
+    return hashlib.sha256(json.dumps([config, sums], sort_keys=True, default=str).encode()).digest()
 
 
 @contextlib.contextmanager

@@ -104,7 +104,7 @@ def read_base(
 
     Raises:
         ValueError: the model has an adapter.
-        ModelError: the cache's folder is not shared by all nodes, or a log-probability is NaN.
+        ModelError: the cache's folder has no room or is not shared by all nodes, or a log-probability is NaN.
     """
     if any(isinstance(module, BaseTunerLayer) for module in model.modules()):
         raise ValueError("references must come from the base, before an adapter is put on it")
@@ -115,6 +115,7 @@ def read_base(
     ]
     if layer is None:
         return FrozenBase(_run(model, batches, packer, None), None)
+    in_order = [sequence for group in by_prompt.values() for sequence in group]  # whatever the token budget
     offsets = _offsets(by_prompt)
     shape = (_tokens(offsets), _width(model))
     key = from_main(lambda: _key(model, offsets, layer, packer))
@@ -130,11 +131,10 @@ def read_base(
             shutil.rmtree(partial, ignore_errors=True)
             raise
         if is_main_process():
-            _finish(partial, folder, list(references.values()))
+            _finish(partial, folder, [references[sequence] for sequence in in_order])
         return FrozenBase(references, prefix)
-    everything = [sequence for batch in batches for group in batch for sequence in group]
     prefix = PrefixCache(layer, _map(folder, shape, model.dtype), offsets)
-    return FrozenBase(dict(zip(everything, kept, strict=True)), prefix)
+    return FrozenBase(dict(zip(in_order, kept, strict=True)), prefix)
 
 
 def _by_prompt(sequences: Sequence[TokenSequence]) -> dict[tuple[int, ...], list[TokenSequence]]:
@@ -149,16 +149,14 @@ def _offsets(by_prompt: dict[tuple[int, ...], list[TokenSequence]]) -> Pieces:
     at = 0
     for prompt, group in by_prompt.items():
         for tail in ((), *(sequence.ids[len(prompt) :] for sequence in group)):
-            offsets[prompt, tail] = at
-            at += len(tail or prompt)
+            if (prompt, tail) not in offsets:
+                offsets[prompt, tail] = at
+                at += len(tail or prompt)
     return offsets
 
 
 def _tokens(offsets: Pieces) -> int:
-    if not offsets:
-        return 0
-    (prompt, tail), last = next(reversed(offsets.items()))
-    return last + len(tail or prompt)
+    return sum(len(tail or prompt) for prompt, tail in offsets)
 
 
 def _width(model: PreTrainedModel) -> int:
@@ -216,7 +214,14 @@ def _start(folder: Path, size: int, limit_bytes: float) -> Path:
     _make_room(folder.parent, limit_bytes - size)
     partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     with open(partial / "states.bin", "wb") as file:
-        file.truncate(size)
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told here; writing to a mapped file would crash
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise ModelError(
+                f"no room for the frozen-prefix cache, {size / 1e9:.3g} GB in {folder.parent} ({error.strerror}); "
+                "let EAVSS_CACHE name another folder, or set prefix_cache_gb: 0"
+            ) from None
     return partial
 
 

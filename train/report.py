@@ -15,11 +15,12 @@ _FOOT = "~ noise could explain the change: its 95% interval (paired bootstrap by
 def comparison_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     """One row for each set and metric of `results.json`: the figures before and after, and the change's interval.
 
-    `asked` is the part of the change that was gained on the question: the change less that with the question hidden.
+    `asked` is the part of the change that was gained on the question, the change less that with the question hidden,
+    with an interval of its own; None where a metric has no such control.
     """
     rows = []
     for name, entry in results["benchmarks"].items():
-        hidden = entry.get("hidden", {}).get("change", {})
+        gained = entry.get("hidden", {}).get("gained", {})
         for metric, change in entry["change"].items():
             rows.append(
                 {
@@ -29,7 +30,7 @@ def comparison_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
                     "before": entry["before"][metric],
                     "after": entry["after"][metric],
                     **change,
-                    "asked": change["difference"] - hidden[metric]["difference"] if metric in hidden else None,
+                    "asked": gained.get(metric),
                 }
             )
     return rows
@@ -39,14 +40,14 @@ def comparison_table(results: dict[str, Any]) -> str:
     """The before/after table as text, with what training cost below it."""
     lines = [
         f"{'set':<12} {'metric':<20} {'n':>5} {'before':>8} {'after':>8} {'change':>8}   {'95% interval':<17} "
-        f"{'on the question':>15}"
+        f"{'on the question':>17}"
     ]
     for row in comparison_rows(results):
         low, high = row["interval"]
-        asked = "" if row["asked"] is None else f"{row['asked']:+.3f}"
+        asked = "" if row["asked"] is None else f"{row['asked']['difference']:+.3f} {_mark(row['asked'])}"
         lines.append(
             f"{row['set']:<12} {row['metric']:<20} {row['n']:>5} {row['before']:>8.3f} {row['after']:>8.3f} "
-            f"{row['difference']:>+8.3f} {'~' if row['noise'] else ' '} [{low:+.3f}, {high:+.3f}] {asked:>15}"
+            f"{row['difference']:>+8.3f} {_mark(row)} [{low:+.3f}, {high:+.3f}] {asked:>17}"
         )
     for name, figures in results["retention"].items():
         for metric, before in figures["before"].items():
@@ -55,6 +56,10 @@ def comparison_table(results: dict[str, Any]) -> str:
                 n = int(figures["before"]["n"])
                 lines.append(f"{name:<12} {metric:<20} {n:>5} {before:>8.3f} {after:>8.3f} {after - before:>+8.3f}")
     return "\n".join([*lines, _FOOT])
+
+
+def _mark(change: dict[str, Any]) -> str:
+    return "~" if change["noise"] else " "
 
 
 def write_report(folder: Path, results: dict[str, Any], layers: dict[str, Any], recipe: dict[str, Any]) -> None:

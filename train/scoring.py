@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.examples import Example
 from data.hallucinations import with_model_answers, with_similar_answers
 from eavss.plots import plot_profile
+from eavss.probes import probe_accuracy
 from eavss.profile import LayerProfile, profile_batch
 from eavss.selectors import count_to_select, select_layers
 from eavss.stability import stability
@@ -53,6 +54,8 @@ def score(
 def layers_record(profile: LayerProfile, chosen: list[int] | None, args: EavssArguments, seed: int) -> dict[str, Any]:
     """What `layers.json` holds: every block's scores, and the blocks selected by them or named in the recipe."""
     scores = profile.layer_scores()
+    for layer, accuracy in zip(scores, probe_accuracy(profile.states), strict=True):
+        layer["probe"] = accuracy
     # Of the contrast form, whichever score selects: it is the claim that the others are compared with.
     found = stability(profile.differences, count_to_select(args.select_fraction, len(scores)), seed=seed)
     selected = chosen or select_layers(
