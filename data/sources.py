@@ -29,7 +29,9 @@ class Sides:
     evaluation: list[Example]
 
 
-def load_sides(dataset: str, datasets_root: str | None = None, evaluation_share: float = 0.1) -> Sides:
+def load_sides(
+    dataset: str, datasets_root: str | None = None, evaluation_share: float = 0.1, validation_share: float = 0.0
+) -> Sides:
     """The training and evaluation examples of `dataset`.
 
     Args:
@@ -37,15 +39,21 @@ def load_sides(dataset: str, datasets_root: str | None = None, evaluation_share:
         datasets_root: None for the Hub, `samples` for the sets that ship, or a folder in Hub layout:
             `<root>/<owner>/<name>/<config>/<split>.parquet`. Files of preferences do not depend on it.
         evaluation_share: the share of preferences, by a hash of the prompt, that is kept for evaluation.
+        validation_share: above 0, this share of the training questions, by another hash, takes the evaluation side's
+            place, and that is not looked at.
 
     Raises:
         DataError: there is no such set, file or split, or a row has no question or no answer.
     """
     if dataset in SETS:
-        return _load_set(SETS[dataset], datasets_root)
-    rows, where = _preference_rows(dataset, datasets_root)
-    found = _examples(lambda counted: preferences.examples(counted, dataset), rows, where)
-    return _both_sides(_split_by_hash(found, evaluation_share), where)
+        sides = _load_set(SETS[dataset], datasets_root)
+    else:
+        rows, where = _preference_rows(dataset, datasets_root)
+        found = _examples(lambda counted: preferences.examples(counted, dataset), rows, where)
+        sides = _both_sides(_split_by_hash(found, evaluation_share), where)
+    if not validation_share:
+        return sides
+    return _both_sides(_split_by_hash(sides.train, validation_share, "validation "), f"{dataset}: validation_share")
 
 
 def _both_sides(sides: Sides, where: str) -> Sides:
@@ -67,10 +75,11 @@ def _load_set(module: ModuleType, root: str | None) -> Sides:
     return _both_sides(Sides(unseen, evaluation), module.HUB_ID)
 
 
-def _split_by_hash(examples: list[Example], evaluation_share: float) -> Sides:
-    evaluation = [example for example in examples if hash_fraction(example.question) < evaluation_share]
-    train = [example for example in examples if hash_fraction(example.question) >= evaluation_share]
-    return Sides(train, evaluation)
+def _split_by_hash(examples: list[Example], share: float, salt: str = "") -> Sides:
+    sides: tuple[list[Example], list[Example]] = ([], [])
+    for example in examples:
+        sides[hash_fraction(f"{salt}{example.question}") < share].append(example)
+    return Sides(*sides)
 
 
 def _set_examples(module: ModuleType, split: str, root: str | None) -> list[Example]:

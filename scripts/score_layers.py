@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from data.examples import Example
-from data.sources import load_sides
 from eavss.scores import eavss_contrast
 from eavss.stability import tau
 from train import controls
@@ -40,7 +39,7 @@ def main(args: EavssArguments, training: TrainingArguments, with_controls: bool)
     set_seed(training.seed)
     tokenizer = load_tokenizer(args)
     encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
-    pool = load_sides(args.dataset, args.datasets_root, args.evaluation_share).train
+    pool = args.sides(args.dataset).train
     model = load_model(args, training)
     args.train_questions = args.score_questions  # nothing is trained, so no more answers are mined
     examples = training_examples(pool, model, tokenizer, args, training.seed)[: args.score_questions]

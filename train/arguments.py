@@ -12,7 +12,7 @@ import torch
 from transformers import IntervalStrategy, TrainingArguments
 from trl import TrlParser
 
-from data.sources import SETS
+from data.sources import SETS, Sides, load_sides
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
 from train.errors import RecipeError
 from train.hardware import choose_dtype, say
@@ -47,6 +47,10 @@ class EavssArguments:
         default=None, metadata={"help": "Unset: the Hub; `samples`: what ships; else a folder in Hub layout."}
     )
     evaluation_share: float = field(default=0.1, metadata={"help": "Share of own preferences kept for evaluation."})
+    validation_share: float = field(
+        default=0.0,
+        metadata={"help": "Above 0: evaluate on this share of the training questions instead, to choose settings."},
+    )
     prompt_style: Literal["plain", "chat"] = field(
         default="plain", metadata={"help": "plain: 'Question: ...\\nAnswer:'; chat: the tokenizer's chat template."}
     )
@@ -113,6 +117,7 @@ class EavssArguments:
     def __post_init__(self) -> None:
         _require(0 < self.select_fraction <= 1, "select_fraction", self.select_fraction, "above 0, at most 1")
         _require(0 < self.evaluation_share < 1, "evaluation_share", self.evaluation_share, "between 0 and 1")
+        _require(0 <= self.validation_share < 1, "validation_share", self.validation_share, "at least 0 and below 1")
         _require(0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "at least 0 and below 1")
         _require(self.max_length >= 16, "max_length", self.max_length, "16 or more")
         _require(self.score_questions >= 2, "score_questions", self.score_questions, "2 or more")
@@ -132,6 +137,14 @@ class EavssArguments:
         for key, known in (("evaluate_on", tuple(SETS)), ("retention", RETENTION)):
             unknown = [name for name in getattr(self, key) if name not in known]
             _require(not unknown, key, unknown, f"among {', '.join(known)}")
+
+    def sides(self, dataset: str) -> Sides:
+        """The examples of `dataset` to learn from, and those to evaluate on.
+
+        Raises:
+            DataError: see `data.sources.load_sides`.
+        """
+        return load_sides(dataset, self.datasets_root, self.evaluation_share, self.validation_share)
 
 
 def _require(holds: bool, key: str, value: object, right: str) -> None:

@@ -10,12 +10,14 @@ from data import nq, sciq, triviaqa, truthfulqa, wikiqa
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
 from data.hallucinations import with_similar_answers
-from data.sources import SETS, load_sides
+from data.sources import SETS
 from eavss.batches import TokenSequence
 from train.arguments import EavssArguments
 from train.free_answers import FreeAnswers
 from train.likelihood import AnswerLogprob, AnswerScorer
 from train.metrics import (
+    CONTRAST,
+    LEADING,
     ContrastAccuracy,
     compute,
     contrast,
@@ -102,7 +104,7 @@ def _own_name(dataset: str) -> str:
 
 
 def _benchmark(name: str, dataset: str, args: EavssArguments, seed: int) -> Benchmark:
-    pool = load_sides(dataset, args.datasets_root, args.evaluation_share).evaluation
+    pool = args.sides(dataset).evaluation
     taken = sorted(pool, key=lambda example: hash_fraction(f"{seed} {example.question}"))[: args.eval_limit]
     examples = with_similar_answers(taken, pool, count=1, seed=seed)
     others = [_next_other(examples, index) for index in range(len(examples))]
@@ -203,7 +205,15 @@ class Evaluator:
 def mean_metrics(records: list[Record], kind: str = "metrics") -> dict[str, float]:
     """The mean of each metric over a set's questions; `kind` is `metrics`, `hidden` or `length_rule`."""
     means = {name: fmean(record[kind][name] for record in records) for name in records[0][kind]}
-    if "contrast_accuracy" in means:
+    if CONTRAST in means:
         truthful, hallucinated = zip(*(record["per_token"][kind] for record in records), strict=True)
         means |= compute(ContrastAccuracy, truthful=truthful, hallucinated=hallucinated)
     return means
+
+
+def leading_metric(scorer: AnswerScorer, benchmark: Benchmark, description: str) -> list[float]:
+    """Of each question the metric that leads its set, and nothing else: what choosing settings needs."""
+    name = LEADING.get(benchmark.name, CONTRAST)
+    answers = [(question.example, answer) for question in benchmark.questions for answer in question.answers()]
+    scores = iter(scorer.score(answers, description))
+    return [question.metrics({a: next(scores) for a in question.answers()})[name] for question in benchmark.questions]

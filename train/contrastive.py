@@ -21,7 +21,6 @@ from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from data.errors import DataError
-from data.sources import load_sides
 from eavss.blocks import find_blocks
 from eavss.errors import EavssError
 from eavss.selectors import check_layers
@@ -64,7 +63,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     tokenizer = load_tokenizer(args)
     encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
     benchmarks = load_benchmarks(args, training.seed)
-    sides = load_sides(args.dataset, args.datasets_root, args.evaluation_share)
+    sides = args.sides(args.dataset)
     model = load_model(args, training)
     chosen = check_layers(args.layers, len(find_blocks(model).modules)) if args.layers is not None else None
     lora_targets(model, args)  # a wrong name is told before anything is computed

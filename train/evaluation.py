@@ -10,7 +10,6 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example, hash_fraction
-from data.sources import load_sides
 from train.arguments import EavssArguments
 from train.benchmarks import Benchmark, Evaluator, Record, mean_metrics
 from train.encoding import Encoder
@@ -57,7 +56,7 @@ def _shots(benchmarks: list[Benchmark], args: EavssArguments, seed: int) -> dict
     shots: dict[str, Sequence[Example]] = {}
     for benchmark in benchmarks:
         dataset = benchmark.questions[0].example.dataset
-        pool = load_sides(dataset, args.datasets_root, args.evaluation_share).train
+        pool = args.sides(dataset).train
         shots[dataset] = sorted(pool, key=lambda shot: hash_fraction(f"{seed} {shot.question}"))[: args.num_fewshot]
     return shots
 

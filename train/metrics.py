@@ -12,6 +12,10 @@ import evaluate
 from data.answers import normalise_answer
 from train.likelihood import AnswerLogprob
 
+# The metric that leads each set; a user's own preferences are led by the contrast.
+CONTRAST = "contrast_accuracy"
+LEADING = {"nq": CONTRAST, "sciq": "acc", "triviaqa": CONTRAST, "truthfulqa": "mc2", "wikiqa": "map"}
+
 _ABSTENTION = re.compile(
     r"^(i'?m )?(sorry,? )?("
     r"(i have )?no comment|(i|we) (do not|don'?t) know|(i am|i'?m) (not sure|unable to)|not sure|"
@@ -37,7 +41,7 @@ class ContrastAccuracy(evaluate.Metric):
 
     def _compute(self, truthful: list[float], hallucinated: list[float]) -> dict[str, float]:
         right = sum(t > h for t, h in zip(truthful, hallucinated, strict=True))
-        return {"contrast_accuracy": right / len(truthful)}
+        return {CONTRAST: right / len(truthful)}
 
 
 def compute(metric: type[evaluate.Metric], **inputs: Any) -> dict[str, float]:
@@ -48,7 +52,7 @@ def compute(metric: type[evaluate.Metric], **inputs: Any) -> dict[str, float]:
 
 def contrast(truthful: AnswerLogprob, hallucinated: AnswerLogprob) -> dict[str, float]:
     """1 if the truthful answer has the higher log-probability per token; a tie counts as wrong."""
-    return {"contrast_accuracy": float(truthful.per_token > hallucinated.per_token)}
+    return {CONTRAST: float(truthful.per_token > hallucinated.per_token)}
 
 
 def truthfulqa_choice(true: Sequence[float], false: Sequence[float]) -> dict[str, float]:

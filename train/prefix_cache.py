@@ -81,9 +81,14 @@ class FrozenBase:
     prefix: PrefixCache | None
 
 
+def tokens_to_read(sequences: Sequence[TokenSequence]) -> int:
+    """Tokens of the sequences, each prompt counted once."""
+    return _tokens(_offsets(_by_prompt(sequences)))
+
+
 def size_in_bytes(model: PreTrainedModel, sequences: Sequence[TokenSequence]) -> int:
     """How much the cache of these sequences takes on disk."""
-    return _tokens(_offsets(_by_prompt(sequences))) * _width(model) * model.dtype.itemsize
+    return tokens_to_read(sequences) * _width(model) * model.dtype.itemsize
 
 
 def read_base(

@@ -51,11 +51,15 @@ def score(
     return LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
 
 
+def block_scores(profile: LayerProfile) -> list[dict[str, Any]]:
+    """Every score of every block that a selector may ask for, one dict a block."""
+    accuracies = probe_accuracy(profile.states)
+    return [layer | {"probe": accuracy} for layer, accuracy in zip(profile.layer_scores(), accuracies, strict=True)]
+
+
 def layers_record(profile: LayerProfile, chosen: list[int] | None, args: EavssArguments, seed: int) -> dict[str, Any]:
     """What `layers.json` holds: every block's scores, and the blocks selected by them or named in the recipe."""
-    scores = profile.layer_scores()
-    for layer, accuracy in zip(scores, probe_accuracy(profile.states), strict=True):
-        layer["probe"] = accuracy
+    scores = block_scores(profile)
     # Of the contrast form, whichever score selects: it is the claim that the others are compared with.
     found = stability(profile.differences, count_to_select(args.select_fraction, len(scores)), seed=seed)
     selected = chosen or select_layers(

@@ -1,0 +1,268 @@
+"""Is choosing blocks by a score better than by chance, and worth its compute? Measured on one's own model.
+
+    python scripts/compare_selectors.py --model_name_or_path ORG/MODEL --cells cells.jsonl
+        [--datasets truthfulqa sciq triviaqa] [--seeds 0 1 2] [--selectors eavss:contrast random:0 all ...]
+        [--steps 48] [--learning_rates 4e-4 8e-4 1.6e-3] [--json FILE] [--plot FILE]
+
+For each data set, seed and way to select: train an adapter on the selected blocks, and measure the gain in the set's
+leading metric on held-out questions, at equal steps and at equal FLOPs (as many as the first selector takes). One run
+gives both: the learning rate stays constant after its warm-up, and the adapter is kept at either step. That rate is the
+best of a small grid for each number of blocks, on validation questions carved from the training side.
+
+Every finished run adds its lines to --cells and is never run again; start the command anew to go on, or another one
+beside it with other seeds. Each line: {"selector", "dataset", "seed", "layers", "budget", "steps", "learning_rate",
+"gain", "gains" of every question, "flops", "seconds", "trained_parameters"}. Other keys of a recipe hold for every run.
+"""
+
+import argparse
+import copy
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NoReturn
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+
+from eavss.blocks import find_blocks
+from eavss.selectors import count_to_select
+from train.arguments import REPOSITORY, EavssArguments, parse
+from train.comparison import FLOPS, STEPS, Cell, comparison_table, plot_comparison, summarise
+from train.contrastive import USER_ERRORS, quiet_other_ranks
+from train.errors import RecipeError
+from train.files import write_json, write_whole
+from train.hardware import fail, prepare_process, say
+from train.models import choose_training_attention, load_model, load_tokenizer
+from train.trials import Trials, check_selector
+
+_SELECTORS = (
+    *("eavss:contrast", "eavss:conditional", "cost_aware", "avss:paper", "block_influence", "probe"),
+    *("first", "middle", "last", "all", *(f"random:{number}" for number in range(5))),
+)
+_GRID = "grid"
+_GRID_RANDOM = 1000  # a choice that no `random:N` above is
+_GRID_SHARE = 0.25
+_FIXED = {
+    "lr_scheduler_type": "constant_with_warmup",
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "disable_tqdm": "true",
+}
+
+
+@dataclass(frozen=True)
+class CellFile:
+    """The finished cells on disk, one a line."""
+
+    path: Path
+    settings: dict[str, str]  # of each data set
+
+    def read(self) -> list[Cell]:
+        """All cells so far.
+
+        Raises:
+            RecipeError: the file is not one of cells, or they were made with other settings.
+        """
+        if not self.path.is_file():
+            return []
+        try:
+            cells: list[Cell] = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+            others = [
+                cell for cell in cells if cell["settings"] != self.settings.get(cell["dataset"], cell["settings"])
+            ]
+        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError, OSError):
+            raise RecipeError(f"--cells: {self.path} holds something else than cells; name another file") from None
+        if others:
+            where = f"those of {others[0]['dataset']} in {self.path}"
+            raise RecipeError(f"--cells: {where} were made with other settings; name another file")
+        return cells
+
+    def add(self, cells: list[Cell], **more: Any) -> None:
+        """Append the cells of one run in one write, so that a file written by two processes stays whole."""
+        lines = "".join(json.dumps({"settings": self.settings[cell["dataset"]]} | cell | more) + "\n" for cell in cells)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(lines)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Data sets, selectors and seeds, and the cells that they have so far."""
+
+    options: argparse.Namespace
+    recipes: dict[str, tuple[EavssArguments, TrainingArguments]]
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    file: CellFile
+
+    def run(self) -> list[Cell]:
+        """Run what is missing; every cell of a selector, old and new."""
+        rates = self.learning_rates()
+        for seed in self.options.seeds:
+            for dataset in self.options.datasets:
+                self._run_group(dataset, seed, rates)
+        return [cell for cell in self.file.read() if cell["budget"] != _GRID]
+
+    def learning_rates(self) -> dict[int, float]:
+        """For each number of blocks the rate with the highest mean gain on validation questions, over the data sets."""
+        total = len(find_blocks(self.model).modules)
+        fraction = next(iter(self.recipes.values()))[0].select_fraction
+        names = {count_to_select(fraction, total): f"random:{_GRID_RANDOM}"}
+        if "all" in self.options.selectors:
+            names[total] = "all"
+        for dataset in self.options.datasets:
+            self._run_grid(dataset, names)
+        gains = {
+            count: {
+                rate: fmean(
+                    cell["gain"]
+                    for cell in self.file.read()
+                    if cell["budget"] == _GRID and len(cell["layers"]) == count and cell["learning_rate"] == rate
+                )
+                for rate in self.options.learning_rates
+            }
+            for count in names
+        }
+        for count, by_rate in gains.items():
+            say(f"{count} blocks: " + ", ".join(f"{rate:g} gains {100 * gain:+.1f}" for rate, gain in by_rate.items()))
+        return {count: max(by_rate, key=lambda rate: by_rate[rate]) for count, by_rate in gains.items()}
+
+    def _run_grid(self, dataset: str, names: dict[int, str]) -> None:
+        done = {
+            (len(cell["layers"]), cell["learning_rate"])
+            for cell in self.file.read()
+            if cell["budget"] == _GRID and cell["dataset"] == dataset
+        }
+        wanted = [(n, rate) for n in names for rate in self.options.learning_rates if (n, rate) not in done]
+        if not wanted:
+            return
+        args, training = self.recipes[dataset]
+        trials = self._trials(replace(args, validation_share=_GRID_SHARE), training, seed=0)
+        for count, rate in wanted:
+            cells = trials.run(trials.layers(names[count]), rate, {_GRID: self.options.steps})
+            self.file.add(cells, selector=names[count])
+            say(f"{dataset}, {count} blocks, learning rate {rate:g}: {100 * cells[0]['gain']:+.1f} points")
+
+    def _run_group(self, dataset: str, seed: int, rates: dict[int, float]) -> None:
+        """Every selector on one data set and seed. Two that pick the same blocks share one run."""
+        done = [
+            cell
+            for cell in self.file.read()
+            if cell["budget"] != _GRID and (cell["dataset"], cell["seed"]) == (dataset, seed)
+        ]
+        missing = [name for name in self.options.selectors if name not in {cell["selector"] for cell in done}]
+        if not missing:
+            return
+        trials = self._trials(*self.recipes[dataset], seed)
+        flops = self.options.steps * trials.step_flops(trials.layers(self.options.selectors[0]))
+        for name in missing:
+            layers = trials.layers(name)
+            cells = _same_layers(done, layers)
+            if not cells:
+                equal = max(1, int(flops / trials.step_flops(layers) + 1e-6))
+                cells = trials.run(layers, rates[len(layers)], {STEPS: self.options.steps, FLOPS: equal})
+            self.file.add(cells, selector=name)
+            done += [cell | {"selector": name} for cell in cells]
+            gains = ", ".join(f"{100 * cell['gain']:+.1f} after {cell['steps']} steps" for cell in cells)
+            say(f"{dataset}, seed {seed}, {name} {layers}: {gains}, {cells[0]['seconds']:.0f} s")
+
+    def _trials(self, args: EavssArguments, training: TrainingArguments, seed: int) -> Trials:
+        training = copy.copy(training)
+        training.seed = training.data_seed = seed
+        return Trials(self.model, self.tokenizer, args, training)
+
+
+def _same_layers(cells: list[Cell], layers: list[int]) -> list[Cell]:
+    first = next((cell for cell in cells if cell["layers"] == layers), None)
+    return [cell for cell in cells if first is not None and cell["selector"] == first["selector"]]
+
+
+def read_recipes(
+    options: argparse.Namespace, words: list[str], folder: str
+) -> dict[str, tuple[EavssArguments, TrainingArguments]]:
+    """Each data set's recipe with the words of the command line, evaluated on that set alone."""
+    clash = next((word for word in words if word.startswith("--") and word[2:] in (*_FIXED, "max_steps", "seed")), None)
+    if clash:
+        raise RecipeError(f"command line: {clash} cannot be set, since the comparison sets it; see --help")
+    recipes = {}
+    for dataset in options.datasets:
+        path = REPOSITORY / "recipes" / f"{dataset}.yaml"
+        if not path.is_file():
+            raise RecipeError(f"--datasets: there is no recipe for {dataset!r} in recipes/")
+        fixed = [word for key, value in _FIXED.items() for word in (f"--{key}", value)]
+        output = [] if "--output_dir" in words else ["--output_dir", folder]
+        args, training = parse(["--config", str(path), *fixed, *output, *words])
+        recipes[dataset] = (replace(args, dataset=dataset, evaluate_on=[dataset], question_hidden=False), training)
+    return recipes
+
+
+def settings_of(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> str:
+    """A hash of what a data set's cells depend on, whichever seeds and selectors are asked for."""
+    own = {key: value for key, value in asdict(args).items() if key != "datasets_root"}
+    values = [own, training.train_batch_size, training.warmup_steps, options.steps, options.learning_rates]
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"command line: {message}")
+
+
+def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The script's own options, and the words that belong to the recipes."""
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--datasets", nargs="+", default=["truthfulqa", "sciq", "triviaqa"])
+    parser.add_argument("--selectors", nargs="+", default=list(_SELECTORS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=48)
+    parser.add_argument("--learning_rates", nargs="+", type=float, default=[4e-4, 8e-4, 1.6e-3])
+    parser.add_argument("--cells", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options, words = parser.parse_known_args(argv)
+    if options.steps < 1 or min(options.learning_rates) <= 0:
+        raise RecipeError("command line: --steps should be 1 or more, --learning_rates above 0")
+    for path in (options.cells, options.json, options.plot):
+        if path is not None and path.is_dir():
+            raise RecipeError(f"command line: {path} is a folder; it should be a file")
+    for name in options.selectors:
+        check_selector(name)
+    return options, words
+
+
+def main(argv: Sequence[str] | None) -> None:
+    """Run what is missing of the matrix, print the table, and write what was asked for."""
+    options, words = read_options(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        recipes = read_recipes(options, words, folder)
+        file = CellFile(options.cells, {name: settings_of(*recipe, options) for name, recipe in recipes.items()})
+        file.read()  # told before anything is computed, if it is not ours
+        args, training = next(iter(recipes.values()))
+        model = load_model(args, training)
+        choose_training_attention(model, args)
+        cells = Matrix(options, recipes, model, load_tokenizer(args), file).run()
+    rows = summarise(cells)
+    say(comparison_table(rows))
+    if options.json:
+        write_json(options.json, {"cells": cells, "summary": rows})
+    if options.plot:
+        write_whole(options.plot, lambda path: plot_comparison(rows, path))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run, and turn a user's mistake into one line and the exit status 2."""
+    prepare_process()
+    quiet_other_ranks()
+    try:
+        main(argv)
+    except USER_ERRORS as error:
+        return fail(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())
