@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 import torch
 from transformers import IntervalStrategy, TrainingArguments
+from transformers.trainer_utils import HubStrategy
 from trl import TrlParser
 
 from data.sources import SETS, Sides, load_sides
@@ -113,6 +114,13 @@ class EavssArguments:
         default=100, metadata={"help": "At most so many windows of text, passages and sentences for `retention`."}
     )
     eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
+    # The Hub, beside push_to_hub, hub_model_id, hub_private_repo, hub_revision and hub_token
+    hub_merged: bool = field(default=False, metadata={"help": "Push base and adapter merged, not the adapter alone."})
+    hub_overwrite: bool = field(default=False, metadata={"help": "Push to a repo that holds files already."})
+    hub_base_model: str | None = field(
+        default=None, metadata={"help": "The base's Hub id, where model_name_or_path is a folder."}
+    )
+    hub_license: str | None = field(default=None, metadata={"help": "Of what is pushed, as the Hub names it."})
 
     def __post_init__(self) -> None:
         _require(0 < self.select_fraction <= 1, "select_fraction", self.select_fraction, "above 0, at most 1")
@@ -270,4 +278,7 @@ def _check_training(training: TrainingArguments) -> None:
     _require(max(steps) > 0, "max_steps, num_train_epochs", steps, "above 0, one of them")
     evaluation_is_ours = IntervalStrategy(training.eval_strategy) is IntervalStrategy.NO
     _require(evaluation_is_ours, "eval_strategy", training.eval_strategy, "left out: evaluate_on names the sets")
-    _require(not training.push_to_hub, "push_to_hub", training.push_to_hub, "left out: uploading is not built yet")
+    if training.hub_token is not None:  # not shown; a launcher prints the command line, and checkpoints keep arguments
+        raise RecipeError("hub_token: should be left out; set HF_TOKEN in the environment, or run `hf auth login`")
+    at_the_end = HubStrategy(training.hub_strategy) in (HubStrategy.EVERY_SAVE, HubStrategy.END)
+    _require(at_the_end, "hub_strategy", training.hub_strategy, "left out: a run is pushed once, at its end")

@@ -26,8 +26,9 @@ from eavss.errors import EavssError
 from eavss.selectors import check_layers
 from train.arguments import EavssArguments, parse
 from train.benchmarks import load_benchmarks
+from train.distributed import from_main
 from train.encoding import Encoder
-from train.errors import ModelError, RecipeError
+from train.errors import HubError, ModelError, RecipeError
 from train.evaluation import compare_runs, evaluate, write_items
 from train.export import save_adapter
 from train.files import write_json, write_text
@@ -44,11 +45,13 @@ from train.packing import Packer
 from train.pairs import make_pairs
 from train.plan import announce
 from train.prefix_cache import read_base
+from train.publish import hub_repo, push_run
+from train.record import command_line, recipe_text
 from train.report import comparison_table, write_report
 from train.scoring import layers_record, score, training_examples, write_profile
 from train.trainer import ContrastiveTrainer
 
-USER_ERRORS = (RecipeError, DataError, EavssError, ModelError)
+USER_ERRORS = (RecipeError, DataError, EavssError, ModelError, HubError)
 _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
 
 
@@ -58,6 +61,8 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     checkpoint = _checkpoint(training)
     set_seed(training.seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
+
+    repo = from_main(lambda: hub_repo(args, training))
 
     _banner("Model and data")
     tokenizer = load_tokenizer(args)
@@ -76,6 +81,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     if is_main_process():
         lines = (json.dumps(asdict(example), ensure_ascii=False) for example in examples)
         write_text(output / "training_examples.jsonl", "\n".join(lines) + "\n")
+        write_text(output / "recipe.yaml", recipe_text(args, training))
 
     _banner("Score")
     profile = score(model, examples[: args.score_questions], encoder, args, training.seed)
@@ -114,9 +120,11 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     results = {
         "model": args.model_name_or_path,
         "dataset": args.dataset,
+        "samples": args.datasets_root == "samples",
         "selected": layers["selected"],
         **compare_runs(before, after, training.seed),
         "train": train_figures | {"reading_seconds": reading},
+        "command": command_line(),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     }
     if is_main_process():
@@ -127,6 +135,8 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     say(f"selected blocks {layers['selected']}")
     say(comparison_table(results))
     say(f"written to {output}: results.json, report.html, layers.json, layers.png, pairs.safetensors, adapter/, items/")
+    if repo is not None and is_main_process():
+        push_run(output, repo, args)
     return results
 
 

@@ -7,3 +7,7 @@ class RecipeError(ValueError):
 
 class ModelError(ValueError):
     """The model cannot be loaded, or the adapter did not land where it should."""
+
+
+class HubError(RuntimeError):
+    """The Hub refuses something, or cannot be reached."""

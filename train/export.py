@@ -40,15 +40,15 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     for leftover in (temporary, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     model.save_pretrained(str(temporary), state_dict=state, safe_serialization=True)
-    _sort_lists(temporary / "adapter_config.json")
+    sort_lists(temporary / "adapter_config.json")
     if folder.exists():
         folder.rename(previous)
     temporary.rename(folder)
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def _sort_lists(path: Path) -> None:
-    # PEFT keeps target_modules as a set, whose order differs from run to run.
+def sort_lists(path: Path) -> None:
+    """Sort `target_modules` in an adapter_config.json: PEFT keeps a set, whose order differs from run to run."""
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     config["target_modules"] = sorted(config["target_modules"])
     write_json(path, config)

@@ -52,12 +52,19 @@ def load_model(args: EavssArguments, training: TrainingArguments) -> PreTrainedM
     Raises:
         ModelError: there is no such model, or it cannot be loaded as a causal LM from safetensors.
     """
-    with _loading(args), _never_partitioned(training):
+    with _never_partitioned(training):
+        model = read_model(args)
+    return model.to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
+
+
+def read_model(args: EavssArguments) -> PreTrainedModel:
+    """`load_model` where no training is to follow: on the CPU."""
+    with _loading(args):
         config = AutoConfig.from_pretrained(args.model_name_or_path, **_source(args))
         for key, value in vars(config).items():
             if key.endswith(("dropout", "pdrop")) and isinstance(value, float):
                 setattr(config, key, 0.0)  # the reference log-probabilities are computed without dropout
-        model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             args.model_name_or_path,
             config=config,
             dtype=choose_dtype(args.dtype),
@@ -65,7 +72,12 @@ def load_model(args: EavssArguments, training: TrainingArguments) -> PreTrainedM
             use_safetensors=True,
             **_source(args),
         )
-    return model.to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
+
+
+def own_dtype(args: EavssArguments) -> torch.dtype:
+    """The dtype that the model's config names; float32 where it names none."""
+    with _loading(args):
+        return AutoConfig.from_pretrained(args.model_name_or_path, **_source(args)).dtype or torch.float32
 
 
 def _source(args: EavssArguments) -> dict[str, str | bool]:

@@ -44,6 +44,7 @@ class ContrastiveTrainer(Trainer):
         packer: Packer,
         tokenizer: PreTrainedTokenizerBase,
     ) -> None:
+        training.push_to_hub = False  # a run is pushed once, by train.publish, without its resume state
         training.remove_unused_columns = False  # the pairs are no columns of the model's
         training.label_names = []
         if training.activation_checkpointing:

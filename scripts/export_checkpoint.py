@@ -1,0 +1,88 @@
+"""Make a checkpoint that people can use, check it in a fresh process, and send it to the Hub if asked.
+
+    python scripts/export_checkpoint.py outputs/truthfulqa --output_dir export [--merge] [--dtype bfloat16]
+        [--push_to_hub OWNER/NAME] [--private] [--revision main] [--commit_message TEXT] [--overwrite]
+
+Takes a run's output folder, a Trainer's checkpoint in it (ZeRO-2's and ZeRO-3's alike), or any PEFT folder. Writes the
+adapter as a PEFT folder, or with --merge base and adapter as one plain transformers checkpoint. A finished run also
+gives the model card. Nothing else is exported: no optimizer state, no training_args.bin.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from train.card import Run
+from train.checkpoints import find_adapter
+from train.contrastive import USER_ERRORS, quiet_other_ranks
+from train.errors import RecipeError
+from train.hardware import fail, prepare_process, say
+from train.hub import HubRepo
+from train.publish import Export
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"command line: {message}")
+
+
+def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--merge", action="store_true")
+    parser.add_argument("--dtype", choices=_DTYPES, help="of a merged checkpoint; the base's own where left out")
+    parser.add_argument("--max_shard_size", default="5GB")
+    parser.add_argument("--model_name_or_path", help="the base, where it is not the one that the adapter names")
+    parser.add_argument("--model_revision", default="main")
+    parser.add_argument("--trust_remote_code", action="store_true")
+    parser.add_argument("--base_model", help="the base's Hub id, if it was loaded from a folder of this machine")
+    parser.add_argument("--license", help="of what is exported, as the Hub names it: apache-2.0")
+    parser.add_argument("--push_to_hub", metavar="OWNER/NAME")
+    parser.add_argument("--private", action="store_true", default=None)
+    parser.add_argument("--revision", default="main", help="the branch to push to")
+    parser.add_argument("--commit_message", default="Upload an eavss checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="push to a repo that holds files already")
+    options = parser.parse_args(argv)
+    if options.dtype and not options.merge:
+        raise RecipeError("--dtype: an adapter keeps its own; give --merge too")
+    return options
+
+
+def main(options: argparse.Namespace) -> None:
+    """Export, check, push."""
+    adapter = find_adapter(
+        options.folder, options.model_name_or_path, options.model_revision, options.trust_remote_code
+    )
+    run = Run.read(options.folder) if (options.folder / "results.json").is_file() else None
+    repo = None
+    if options.push_to_hub:
+        repo = HubRepo(options.push_to_hub, options.private, options.revision, options.overwrite)
+        repo.check()
+    export = Export(options.merge, options.dtype, options.max_shard_size, options.base_model, options.license)
+    export.write(adapter, run, options.output_dir, options.push_to_hub or options.output_dir.resolve().name)
+    if run is None:
+        say("no model card: the folder is no finished run's")
+    say(f"written to {options.output_dir}, and checked in a fresh process")
+    if repo is not None:
+        say(f"pushed: {repo.push(options.output_dir, options.commit_message)}")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run, and turn a user's mistake into one line and the exit status 2."""
+    prepare_process()
+    quiet_other_ranks()
+    try:
+        main(read_options(argv))
+    except USER_ERRORS as error:
+        return fail(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())
