@@ -17,7 +17,7 @@ _SELECTED, _OTHER = "#c2410c", "#94a3b8"
 def plot_profile(layer_scores: list[dict[str, Any]], selected: list[int], title: str, path: Path) -> None:
     """Draw each score over depth, the selected blocks in colour and EAVSS with its bootstrap intervals, as PNG."""
     # A Figure of its own, not pyplot: no display, no global state.
-    figure = Figure(figsize=(9, 7), layout="constrained")
+    figure = Figure(figsize=(6.5, 6.5), layout="constrained")  # legible at a phone's width too
     FigureCanvasAgg(figure)
     colours = [_SELECTED if layer["layer"] in selected else _OTHER for layer in layer_scores]
     indices = [layer["layer"] for layer in layer_scores]
@@ -29,5 +29,5 @@ def plot_profile(layer_scores: list[dict[str, Any]], selected: list[int], title:
     low, high = zip(*(layer["bootstrap"]["interval"] for layer in layer_scores), strict=True)
     panels[0].vlines(indices, low, high, color="#334155", linewidth=1)
     axes.set_xlabel("layer index (selected blocks in colour)")
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=9, wrap=True)
     figure.savefig(path, format="png", dpi=120, metadata={"Software": None})

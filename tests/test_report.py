@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eavss.plots import plot_profile
-from train.report import comparison_rows, comparison_table, write_report
+from train.report import comparison_rows, comparison_table, turned_questions, write_report
 
 
 def change(difference: float, low: float, high: float) -> dict[str, Any]:
@@ -41,7 +41,13 @@ RESULTS: dict[str, Any] = {
         },
     },
     "retention": {"wikitext": {"before": {"n": 40, "perplexity": 20.0}, "after": {"n": 40, "perplexity": 21.5}}},
-    "train": {"steps": 3, "seconds": 2.0, "pairs_per_second": 6.0},
+    "samples": False,
+    "train": {
+        "steps": 3,
+        "seconds": 2.0,
+        "pairs_per_second": 6.0,
+        "log": [{"step": s, "loss/ce": 2.0 / s, "logps/chosen": -s, "logps/rejected": -2 * s} for s in (1, 2, 3)],
+    },
 }
 LAYERS = {
     "layers": [
@@ -58,6 +64,53 @@ LAYERS = {
     "selector": "eavss",
     "questions": 9,
 }
+
+
+def record(question: str, margin: float) -> dict[str, Any]:
+    scores = {"metrics": [margin - 3.0, -3.0], "hidden": [-margin, 0.0]}
+    return {"question": question, "truthful": "<script>yes", "wrong": "<i>no", "per_token": scores}
+
+
+_TURNED = turned_questions(
+    [record("stays", 0.1), record("mended a bit", -0.1), record("spoilt", 0.3), record("mended", -0.1)],
+    [record("stays", 2.0), record("mended a bit", 0.1), record("spoilt", -0.1), record("mended", 0.5)],
+)
+TURNED = {"nq": _TURNED}
+
+
+def test_questions_that_turned_stand_by_how_far() -> None:
+    found = {kind: [each["question"] for each in records] for kind, records in TURNED["nq"].items()}
+    assert found == {"mended": ["mended", "mended a bit"], "spoilt": ["spoilt"]}
+
+
+def test_of_many_that_turned_the_page_shows_some_and_says_so(tmp_path: Path) -> None:
+    before, after = ([record(f"question {number}", margin) for number in range(30)] for margin in (-1.0, 1.0))
+    plot_profile(LAYERS["layers"], [1], "title", tmp_path / "layers.png")
+    write_report(tmp_path, RESULTS, LAYERS, "", {"nq": turned_questions(before, after)})
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "30 to the truthful answer" in page
+    assert page.count("<dt>") == 12
+    assert "the 12 that changed most" in page
+
+
+def test_the_page_shows_which_questions_turned(page: str) -> None:
+    mended, spoilt = page.split("<details")[1:]
+    assert "2 to the truthful answer" in mended
+    assert mended.index("<dt>mended</dt>") < mended.index("<dt>mended a bit</dt>")
+    assert '<dd class="now truthful">&lt;script&gt;yes</dd><dd class="was hallucinated">&lt;i&gt;no</dd>' in mended
+    assert '<dd class="now hallucinated">&lt;i&gt;no</dd>' in spoilt
+
+
+def test_every_picture_has_a_text(page: str) -> None:
+    pictures = re.findall(r"<img [^>]*>", page)
+    assert len(pictures) == 3
+    assert all(len(re.search(r'alt="([^"]*)"', picture)[1]) > 20 for picture in pictures)  # type: ignore[index]
+
+
+def test_the_page_says_where_its_questions_are_from(page: str, tmp_path: Path) -> None:
+    assert "samples" not in page
+    write_report(tmp_path, RESULTS | {"samples": True}, LAYERS, "", {})
+    assert "the small samples that eavss ships" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_row_for_each_set_and_metric_with_what_was_gained_on_the_question() -> None:
@@ -90,7 +143,7 @@ def test_the_table() -> None:
 @pytest.fixture
 def page(tmp_path: Path) -> str:
     plot_profile(LAYERS["layers"], [1], "title", tmp_path / "layers.png")
-    write_report(tmp_path, RESULTS, LAYERS, {"dataset": "<b>toy</b>"})
+    write_report(tmp_path, RESULTS, LAYERS, "dataset: <b>toy</b>", TURNED)
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -126,5 +179,5 @@ def test_the_page_shows_the_change_with_its_interval_noise_and_control(page: str
 
 def test_the_page_shows_what_training_cost_if_it_was_measured(page: str, tmp_path: Path) -> None:
     assert cells(page, "What it cost")[1:] == [["wikitext", "perplexity", "20.000", "21.500"]]
-    write_report(tmp_path, RESULTS | {"retention": {}}, LAYERS, {})
+    write_report(tmp_path, RESULTS | {"retention": {}}, LAYERS, "", {})
     assert "What it cost" not in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -47,7 +47,7 @@ from train.plan import announce
 from train.prefix_cache import read_base
 from train.publish import hub_repo, push_run
 from train.record import command_line, recipe_text
-from train.report import comparison_table, write_report
+from train.report import comparison_table, turned_questions, write_report
 from train.scoring import layers_record, score, training_examples, write_profile
 from train.trainer import ContrastiveTrainer
 
@@ -130,7 +130,8 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     if is_main_process():
         write_items(output / "items", {"before": before, "after": after})
         write_json(output / "results.json", results)
-        write_report(output, results, layers, asdict(args))
+        turned = {name: turned_questions(records, after.records[name]) for name, records in before.records.items()}
+        write_report(output, results, layers, recipe_text(args, training), turned)
     _banner("Results")
     say(f"selected blocks {layers['selected']}")
     say(comparison_table(results))
@@ -158,6 +159,7 @@ def train(trainer: ContrastiveTrainer, checkpoint: str | None) -> dict[str, Any]
         "pairs_per_second": seen / seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "loss": state.training_loss,
+        "log": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
 
 

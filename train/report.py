@@ -4,10 +4,11 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from train.benchmarks import Record
 from train.files import write_text
+from train.plots import plot_changes, plot_training
 
 _FOOT = "~ noise could explain the change: its 95% interval (paired bootstrap by question) holds 0"
 
@@ -62,14 +63,46 @@ def _mark(change: dict[str, Any]) -> str:
     return "~" if change["noise"] else " "
 
 
-def write_report(folder: Path, results: dict[str, Any], layers: dict[str, Any], recipe: dict[str, Any]) -> None:
-    """Write `report.html`, one self-contained file, from the run's own files; all content is escaped."""
+def turned_questions(before: list[Record], after: list[Record]) -> dict[str, list[Record]]:
+    """The questions of a set whose likelier answer changed sides: `mended` to the truthful one, `spoilt` from it; those
+    first whose margin changed most.
+
+    Args:
+        before, after: records of the same questions in the same order.
+    """
+    found: dict[str, list[tuple[float, Record]]] = {"mended": [], "spoilt": []}
+    for old, new in zip(before, after, strict=True):
+        was, now = (record["per_token"]["metrics"][0] - record["per_token"]["metrics"][1] for record in (old, new))
+        if (was > 0) != (now > 0):
+            found["mended" if now > 0 else "spoilt"].append((abs(now - was), new))
+    return {kind: [record for _, record in sorted(turned, key=lambda pair: -pair[0])] for kind, turned in found.items()}
+
+
+def write_report(
+    folder: Path,
+    results: dict[str, Any],
+    layers: dict[str, Any],
+    recipe: str,
+    turned: dict[str, dict[str, list[Record]]],
+) -> None:
+    """Write `report.html`, one self-contained file, from the run's own files; all content is escaped.
+
+    Args:
+        turned: of each set, from `turned_questions`.
+    """
+    rows = comparison_rows(results)
+    pictures = {
+        "profile": (folder / "layers.png").read_bytes(),
+        "changes": plot_changes(rows),
+        "training": plot_training(results["train"]["log"]),
+    }
     environment = Environment(loader=PackageLoader("train"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html").render(
         results=results,
         layers=layers,
-        rows=comparison_rows(results),
-        picture=base64.b64encode((folder / "layers.png").read_bytes()).decode(),
-        recipe=yaml.safe_dump(recipe, sort_keys=False),
+        rows=rows,
+        pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
+        recipe=recipe,
+        turned=turned,
     )
     write_text(folder / "report.html", page)
