@@ -3,8 +3,13 @@
 from eavss.batches import Batch, TokenSequence, encode, pad
 from eavss.blocks import Blocks, capture_block_outputs, find_blocks
 from eavss.errors import EavssError
+from eavss.pairing import Question, batch_questions, profile_answers
+from eavss.plots import plot_profile
 from eavss.profile import LayerProfile, PairedBatch, profile_batch, profile_model
-from eavss.selectors import check_layers, select_layers
+from eavss.selectors import check_layers, count_to_select, select_layers
+from eavss.snippets import axolotl_snippet, peft_snippet
+from eavss.stability import Stability, stability
+from eavss.verdict import stability_record, verdict
 
 __all__ = [
     "Batch",
@@ -12,13 +17,24 @@ __all__ = [
     "EavssError",
     "LayerProfile",
     "PairedBatch",
+    "Question",
+    "Stability",
     "TokenSequence",
+    "axolotl_snippet",
+    "batch_questions",
     "capture_block_outputs",
     "check_layers",
+    "count_to_select",
     "encode",
     "find_blocks",
     "pad",
+    "peft_snippet",
+    "plot_profile",
+    "profile_answers",
     "profile_batch",
     "profile_model",
     "select_layers",
+    "stability",
+    "stability_record",
+    "verdict",
 ]

@@ -15,7 +15,8 @@ _SELECTED, _OTHER = "#c2410c", "#94a3b8"
 
 
 def plot_profile(layer_scores: list[dict[str, Any]], selected: list[int], title: str, path: Path) -> None:
-    """Draw each score over depth, the selected blocks in colour and EAVSS with its bootstrap intervals, as PNG."""
+    """Draw each score over depth, the selected blocks in colour, as PNG; with the bootstrap intervals of
+    `eavss.stability_record` at EAVSS, where `layer_scores` holds them under "bootstrap"."""
     # A Figure of its own, not pyplot: no display, no global state.
     figure = Figure(figsize=(6.5, 6.5), layout="constrained")  # legible at a phone's width too
     FigureCanvasAgg(figure)
@@ -26,8 +27,9 @@ def plot_profile(layer_scores: list[dict[str, Any]], selected: list[int], title:
         axes.bar(indices, [score(layer) for layer in layer_scores], color=colours)
         axes.set_ylabel(name)
         axes.spines[["top", "right"]].set_visible(False)
-    low, high = zip(*(layer["bootstrap"]["interval"] for layer in layer_scores), strict=True)
-    panels[0].vlines(indices, low, high, color="#334155", linewidth=1)
+    for layer in layer_scores:
+        if "bootstrap" in layer:
+            panels[0].vlines(layer["layer"], *layer["bootstrap"]["interval"], color="#334155", linewidth=1)
     axes.set_xlabel("layer index (selected blocks in colour)")
     figure.suptitle(title, fontsize=9, wrap=True)
     figure.savefig(path, format="png", dpi=120, metadata={"Software": None})

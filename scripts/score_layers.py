@@ -12,6 +12,7 @@ under another question. Takes the keys of a recipe, and --config.
 import argparse
 import contextlib
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from data.examples import Example
 from eavss.scores import eavss_contrast
+from eavss.snippets import axolotl_snippet, peft_snippet
 from eavss.stability import tau
 from train import controls
 from train.arguments import EavssArguments, parse
@@ -45,10 +47,17 @@ def main(args: EavssArguments, training: TrainingArguments, with_controls: bool)
     examples = training_examples(pool, model, tokenizer, args, training.seed)[: args.score_questions]
     record = layers_record(score(model, examples, encoder, args, training.seed), None, args, training.seed)
     say(chart(record))
+    say(f"\nTo train these blocks with PEFT or TRL:\n\n{indented(peft_snippet(model, record['selected']))}")
+    say(f"\nor with Axolotl:\n\n{indented(axolotl_snippet(model, record['selected']))}")
     if with_controls:
         record["controls"] = run_controls(model, examples, encoder, args, training.seed)
         say(control_table(record["controls"]))
     return record
+
+
+def indented(text: str) -> str:
+    """Four spaces before each line, so that it can be told from what is said of it."""
+    return textwrap.indent(text, "    ")
 
 
 def chart(record: dict[str, Any]) -> str:

@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import ModelCard, constants
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, pipeline
 
+from data import wikiqa
+from data.sources import SAMPLES
 from scripts import export_checkpoint
+from scripts.benchmark_evaluation import local_task
 from tests.hub_server import OWNER, TOKEN, Hub, Repo, serving
 from tests.toys import tiny_model, tiny_tokenizer
 from train.arguments import REPOSITORY
@@ -271,3 +276,17 @@ def test_a_checkpoint_that_gives_something_else_is_no_export(
         in capsys.readouterr().err
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_merged_checkpoint_answers_where_people_ask_it(run: Path, tmp_path: Path) -> None:
+    """Through transformers' pipeline, and lm-evaluation-harness's `--model hf`."""
+    folder = str(tmp_path / "out")
+    assert export_checkpoint.run([str(run), "--output_dir", folder, "--merge", "--dtype", "float32"]) == 0
+    prompt = "Question: Which gas do plants take in?\nAnswer:"
+    answered = pipeline("text-generation", model=folder)(prompt, max_new_tokens=3, do_sample=False)
+    assert answered[0]["generated_text"].startswith(prompt)
+    definition = REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"
+    task = local_task(definition, wikiqa, SAMPLES, tmp_path)
+    tasks = {"tasks": {"wikiqa": task}, "groups": {}, "group_map": {}}
+    found = evaluate(HFLM(pretrained=folder, device="cpu", dtype="float32"), tasks, limit=3, bootstrap_iters=0)
+    assert 0 <= found["results"]["wikiqa"]["map,none"] <= 1

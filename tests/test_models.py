@@ -1,5 +1,7 @@
 """LoRA lands where it should, and a model that cannot be loaded is named."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,14 @@ def test_a_pickled_model_is_refused(tmp_path: Path) -> None:
     args.model_name_or_path = str(tmp_path / "model")
     with pytest.raises(ModelError, match="safetensors"):
         load_model(args, training)
+
+
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    """Told from the config, with or without the library that could read them."""
+    tiny_model("llama").save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    quantised = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | quantised))
+    args, training = arguments(tmp_path)
+    with pytest.raises(ModelError, match="cannot be loaded: its weights are quantised"):
+        load_model(replace(args, model_name_or_path=str(tmp_path / "model")), training)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from eavss.blocks import find_blocks
@@ -110,3 +111,18 @@ def test_the_same_seed_gives_the_same_adapter(tmp_path: Path) -> None:
         save_adapter(adapted, tmp_path / name / "adapter")
         files.append((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes())
     assert files[0] == files[1]
+
+
+def test_trackers_get_every_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the Trainer's own integrations; TensorBoard stands for W&B and trackio, which get the same dict."""
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    train_toy(tmp_path, "--report_to", "tensorboard")
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    wanted = {"train/loss", "train/loss/ce", "train/loss/dpo", "train/logps/chosen", "train/rewards/margins"}
+    assert wanted <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("train/loss/dpo")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_tracker_that_is_not_installed_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"report_to: \['codecarbon'\] should be none, or trackers"):
+        train_toy(tmp_path, "--report_to", "codecarbon")

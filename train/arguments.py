@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 import torch
 from transformers import IntervalStrategy, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import HubStrategy
 from trl import TrlParser
 
@@ -280,5 +281,7 @@ def _check_training(training: TrainingArguments) -> None:
     _require(evaluation_is_ours, "eval_strategy", training.eval_strategy, "left out: evaluate_on names the sets")
     if training.hub_token is not None:  # not shown; a launcher prints the command line, and checkpoints keep arguments
         raise RecipeError("hub_token: should be left out; set HF_TOKEN in the environment, or run `hf auth login`")
+    lacking = [name for name in training.report_to or () if name not in get_available_reporting_integrations()]
+    _require(not lacking, "report_to", lacking, "none, or trackers that are installed (tensorboard, wandb, trackio)")
     at_the_end = HubStrategy(training.hub_strategy) in (HubStrategy.EVERY_SAVE, HubStrategy.END)
     _require(at_the_end, "hub_strategy", training.hub_strategy, "left out: a run is pushed once, at its end")

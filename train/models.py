@@ -61,6 +61,10 @@ def read_model(args: EavssArguments) -> PreTrainedModel:
     """`load_model` where no training is to follow: on the CPU."""
     with _loading(args):
         config = AutoConfig.from_pretrained(args.model_name_or_path, **_source(args))
+        if getattr(config, "quantization_config", None) is not None:
+            raise ValueError(
+                "its weights are quantised, and references and an exact merge need them in bfloat16, float16 or float32"
+            )
         for key, value in vars(config).items():
             if key.endswith(("dropout", "pdrop")) and isinstance(value, float):
                 setattr(config, key, 0.0)  # the reference log-probabilities are computed without dropout

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.examples import Example
-from eavss.batches import TokenSequence, group_by_length, pad
+from eavss.batches import TokenSequence
+from eavss.pairing import batch_questions
 from eavss.profile import PairedBatch
 from train.encoding import Encoder
 from train.packing import PackedBatch, Packer, rows_of
@@ -140,16 +141,5 @@ def paired_batches(
         generator = random.Random(f"{seed}:{example.question}")
         sides = (example.truthful, example.hallucinated)
         chosen = [generator.sample(side, min(answers, len(side))) for side in sides]
-        questions.append([(kind, encoder(example, answer)) for kind, side in enumerate(chosen) for answer in side])
-    # A question's padded size: its longest sequence times the number of its sequences.
-    sizes = [max(len(sequence) for _, sequence in question) * len(question) for question in questions]
-    return [_paired([questions[i] for i in group]) for group in group_by_length(sizes, token_budget)]
-
-
-def _paired(questions: list[list[tuple[int, TokenSequence]]]) -> PairedBatch:
-    flat = [(number, kind, sequence) for number, question in enumerate(questions) for kind, sequence in question]
-    return PairedBatch(
-        pad([sequence for _, _, sequence in flat]),
-        torch.tensor([number for number, _, _ in flat]),
-        torch.tensor([kind == 1 for _, kind, _ in flat]),
-    )
+        questions.append([(kind == 1, encoder(example, a)) for kind, side in enumerate(chosen) for a in side])
+    return batch_questions(questions, token_budget)
