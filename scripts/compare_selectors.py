@@ -20,7 +20,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
@@ -201,8 +201,12 @@ def read_recipes(
 
 
 def settings_of(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> str:
-    """A hash of what a data set's cells depend on, whichever seeds and selectors are asked for."""
-    own = {key: value for key, value in asdict(args).items() if key != "datasets_root"}
+    """A hash of what a data set's cells depend on, whichever seeds and selectors are asked for.
+
+    Keys at their default are left out, so that a later version with more keys can go on with the same cells.
+    """
+    changed = {f.name: getattr(args, f.name) for f in fields(args) if getattr(args, f.name) != f.default}
+    own = {name: value for name, value in changed.items() if name != "datasets_root" and not name.startswith("hub_")}
     values = [own, training.train_batch_size, training.warmup_steps, options.steps, options.learning_rates]
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -1,22 +1,26 @@
 """Where does a model hallucinate, and how sure is that? No recipe and no training needed.
 
     python scripts/score_layers.py --model_name_or_path ORG/MODEL [--dataset truthfulqa] [--datasets_root FOLDER]
-        [--score_questions 256] [--controls] [--json FILE]
+        [--score_questions 256] [--controls] [--against layers.json ...] [--json FILE]
 
 Prints every block's scores as a chart, the blocks that a run would select, how steady that choice is when whole
 questions are resampled, and a verdict. `--controls` scores the model again: on other answers, on halves of the
 questions, with noise in the input, in another prompt, on answers of equal length, and with each question's answers
-under another question. Takes the keys of a recipe, and --config.
+under another question. `--against` compares the ranking with earlier ones, of another data set, seed or revision: what
+this script or a run has written. Takes the keys of a recipe, and --config.
 """
 
 import argparse
 import contextlib
+import json
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from data.examples import Example
@@ -36,23 +40,63 @@ from train.scoring import layers_record, score, training_examples
 _BAR = 30
 
 
-def main(args: EavssArguments, training: TrainingArguments, with_controls: bool) -> dict[str, Any]:
-    """Score the model and print what was found; what `layers.json` holds, and the controls' taus."""
+def main(
+    args: EavssArguments, training: TrainingArguments, with_controls: bool, against: dict[str, Tensor]
+) -> dict[str, Any]:
+    """Score the model and print what was found; what `layers.json` holds, and the taus with other rankings."""
     set_seed(training.seed)
     tokenizer = load_tokenizer(args)
     encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
-    pool = args.sides(args.dataset).train
+    pools = args.training_pools()
     model = load_model(args, training)
     args.train_questions = args.score_questions  # nothing is trained, so no more answers are mined
-    examples = training_examples(pool, model, tokenizer, args, training.seed)[: args.score_questions]
+    examples = training_examples(pools, model, tokenizer, args, training.seed)[: args.score_questions]
     record = layers_record(score(model, examples, encoder, args, training.seed), None, args, training.seed)
     say(chart(record))
     say(f"\nTo train these blocks with PEFT or TRL:\n\n{indented(peft_snippet(model, record['selected']))}")
     say(f"\nor with Axolotl:\n\n{indented(axolotl_snippet(model, record['selected']))}")
+    if against:
+        record["against"] = compare_rankings(record, against)
     if with_controls:
         record["controls"] = run_controls(model, examples, encoder, args, training.seed)
         say(control_table(record["controls"]))
     return record
+
+
+def compare_rankings(record: dict[str, Any], against: dict[str, Tensor]) -> dict[str, float]:
+    """Kendall's tau between this ranking and each of `against`, printed and returned.
+
+    Raises:
+        RecipeError: a ranking is of another number of blocks.
+    """
+    ours = scores_of(record)
+    for name, theirs in against.items():
+        if len(theirs) != len(ours):
+            raise RecipeError(f"--against: {name} ranks {len(theirs)} blocks, and this model has {len(ours)}")
+    found = {name: tau(ours, theirs) for name, theirs in against.items()}
+    say("\nKendall's tau with the ranking in")
+    for name, value in found.items():
+        say(f"  {name:<60} {value:.2f}")
+    return found
+
+
+def scores_of(record: dict[str, Any]) -> Tensor:
+    """EAVSS, contrast form, of the L blocks of a `layers.json`, (L,)."""
+    return torch.tensor([layer["eavss"]["contrast"] for layer in record["layers"]])
+
+
+def read_ranking(path: Path) -> Tensor:
+    """`scores_of` a file.
+
+    Raises:
+        RecipeError: there is no such file, or it is no layers.json.
+    """
+    try:
+        return scores_of(json.loads(path.read_text(encoding="utf-8")))
+    except OSError:
+        raise RecipeError(f"--against: no file {path}") from None
+    except (ValueError, KeyError, TypeError):
+        raise RecipeError(f"--against: {path} is no layers.json") from None
 
 
 def indented(text: str) -> str:
@@ -140,12 +184,14 @@ def run(argv: Sequence[str] | None = None) -> int:
     quiet_other_ranks()
     own = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     own.add_argument("--controls", action="store_true")
+    own.add_argument("--against", type=Path, nargs="+", default=[])
     own.add_argument("--json", type=Path)
     try:
         options, recipe = own.parse_known_args(argv)
         if options.json is not None and options.json.is_dir():
             raise RecipeError(f"--json: {options.json} is a folder; it should be a file")
-        record = main(*parse(recipe), options.controls)
+        against = {str(path): read_ranking(path) for path in options.against}
+        record = main(*parse(recipe), options.controls, against)
     except USER_ERRORS as error:
         return fail(str(error))
     if is_main_process() and options.json:

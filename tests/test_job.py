@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from scripts import export_checkpoint
 from tests.toys import tiny_model, tiny_tokenizer
 from train.arguments import REPOSITORY
 from train.models import trainable_blocks
@@ -173,6 +175,18 @@ def test_a_users_mistake_is_one_line_however_many_ranks(
     assert f"error: {message}" in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["plain", "zero2", "zero3"])
+def test_a_checkpoint_of_any_stage_can_be_exported(stage: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    """The last checkpoint holds the run's own adapter, and nothing of its resume state is exported."""
+    assert export_checkpoint.run([str(runs[stage] / "checkpoint-4"), "--output_dir", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
+    exported, trained = (
+        load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "out", runs[stage] / "adapter")
+    )
+    assert exported.keys() == trained.keys()
+    assert all(torch.equal(exported[name], trained[name]) for name in trained)
 
 
 def test_a_missing_checkpoint_is_told_before_anything_is_written(tiny: dict[str, str], tmp_path: Path) -> None:

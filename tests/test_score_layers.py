@@ -53,3 +53,27 @@ def test_a_users_mistake_is_one_line(model: Path, tmp_path: Path, capsys: pytest
     assert "is a folder; it should be a file" in capsys.readouterr().err
     assert run(words(model, "--selecter", "avss")) == 2
     assert "did you mean 'selector'" in capsys.readouterr().err
+
+
+def test_rankings_are_compared_with_those_of_other_files(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same scores agree wholly, turned round not at all; another number of blocks is told."""
+    first, turned, short = (tmp_path / f"{name}.json" for name in ("first", "turned", "short"))
+    assert run(words(model, "--json", str(first))) == 0
+    record = json.loads(first.read_text())
+    scores = [layer["eavss"] for layer in record["layers"]]
+    for path, values in ((turned, [{"contrast": -score["contrast"]} for score in scores]), (short, scores[:2])):
+        path.write_text(json.dumps({"layers": [{"eavss": value} for value in values]}))
+    compared = tmp_path / "compared.json"
+    assert run(words(model, "--json", str(compared), "--against", str(first), str(turned))) == 0
+    assert json.loads(compared.read_text())["against"] == {str(first): 1.0, str(turned): -1.0}
+    capsys.readouterr()
+    for path, message in (
+        (short, "ranks 2 blocks, and this model has 4"),
+        (model / "config.json", "is no layers.json"),
+    ):
+        assert run(words(model, "--against", str(path))) == 2
+        assert message in capsys.readouterr().err
+    assert run(words(model, "--against", str(tmp_path / "none"))) == 2
+    assert "--against: no file" in capsys.readouterr().err

@@ -392,3 +392,11 @@ def test_hub_id_of_preferences_is_found_in_a_mirror(tmp_path: Path) -> None:
     sides = load_sides("owner/pairs", str(tmp_path), evaluation_share=0.5)
     assert len(both(sides)) == 20
     assert {example.dataset for example in both(sides)} == {"owner/pairs"}
+
+
+def test_a_validation_side_is_carved_from_the_training_questions_alone() -> None:
+    """A fifth of them, by another hash than any other side's; the evaluation side is not looked at."""
+    whole, chosen = load_sides("truthfulqa", "samples"), load_sides("truthfulqa", "samples", validation_share=0.2)
+    assert sorted(questions([*chosen.train, *chosen.evaluation])) == sorted(questions(whole.train))
+    assert 0.05 < len(chosen.evaluation) / len(whole.train) < 0.4
+    assert not set(questions(chosen.evaluation)) & set(questions(whole.evaluation))

@@ -14,12 +14,15 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import HubStrategy
 from trl import TrlParser
 
+from data.examples import Example, normalise_question
 from data.sources import SETS, Sides, load_sides
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
 from train.errors import RecipeError
 from train.hardware import choose_dtype, say
 from train.recipe_types import check_value, read_recipe
 
+# All five sets together.
+ALL = "all"
 RETENTION = ("wikitext", "lambada", "sst2")
 Dtype = Literal["auto", "bfloat16", "float32"]
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -43,7 +46,9 @@ class EavssArguments:
     # The data
     dataset: str = field(
         default="truthfulqa",
-        metadata={"help": f"One of {', '.join(SETS)}, or a .jsonl, .json or .parquet file or a Hub id of preferences."},
+        metadata={
+            "help": f"One of {', '.join(SETS)}, {ALL}, or a .jsonl, .json or .parquet file or a Hub id of preferences."
+        },
     )
     datasets_root: str | None = field(
         default=None, metadata={"help": "Unset: the Hub; `samples`: what ships; else a folder in Hub layout."}
@@ -154,6 +159,19 @@ class EavssArguments:
             DataError: see `data.sources.load_sides`.
         """
         return load_sides(dataset, self.datasets_root, self.evaluation_share, self.validation_share)
+
+    def training_pools(self) -> list[list[Example]]:
+        """The examples to learn from: `dataset`'s, or those of each of the five sets, without any question that one of
+        them evaluates on.
+
+        Raises:
+            DataError: see `data.sources.load_sides`.
+        """
+        if self.dataset != ALL:
+            return [self.sides(self.dataset).train]
+        sides = [self.sides(name) for name in SETS]
+        held_out = {normalise_question(example.question) for side in sides for example in side.evaluation}
+        return [[e for e in side.train if normalise_question(e.question) not in held_out] for side in sides]
 
 
 def _require(holds: bool, key: str, value: object, right: str) -> None:

@@ -12,7 +12,7 @@ from data.examples import Example, hash_fraction, normalise_question
 from data.hallucinations import with_similar_answers
 from data.sources import SETS
 from eavss.batches import TokenSequence
-from train.arguments import EavssArguments
+from train.arguments import ALL, EavssArguments
 from train.free_answers import FreeAnswers
 from train.likelihood import AnswerLogprob, AnswerScorer
 from train.metrics import (
@@ -92,7 +92,7 @@ def load_benchmarks(args: EavssArguments, seed: int) -> list[Benchmark]:
         DataError: a set cannot be loaded.
     """
     names = {name: name for name in args.evaluate_on}
-    if args.dataset not in SETS:
+    if args.dataset not in (*SETS, ALL):
         names[_own_name(args.dataset)] = args.dataset
     return [_benchmark(name, dataset, args, seed) for name, dataset in names.items()]
 

@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data.sources import SETS
+from train.arguments import ALL
 from train.errors import RecipeError
 from train.files import write_text
 from train.report import comparison_rows
@@ -55,11 +56,12 @@ def write_card(run: Run, target: Path, repo_id: str, base: str, merged: bool, li
         license: of the model, as the Hub names it (apache-2.0); None to leave it out.
     """
     results = run.results
-    dataset = SETS[results["dataset"]].HUB_ID if results["dataset"] in SETS else results["dataset"]
-    known = _is_hub_id(dataset) and not results["samples"]
+    names = tuple(SETS) if results["dataset"] == ALL else (results["dataset"],)
+    trained_on = [SETS[name].HUB_ID if name in SETS else name for name in names]
+    research_only = [name for name in names if name in _RESEARCH_ONLY and not results["samples"]]
     data = ModelCardData(
         base_model=base if _is_hub_id(base) else None,
-        datasets=[dataset] if known else None,
+        datasets=[name for name in trained_on if _is_hub_id(name) and not results["samples"]] or None,
         eval_results=_eval_results(results),
         library_name="transformers" if merged else "peft",
         license=license,
@@ -78,11 +80,7 @@ def write_card(run: Run, target: Path, repo_id: str, base: str, merged: bool, li
         layers=run.layers,
         rows=[{key: _cell(value) for key, value in row.items()} for row in comparison_rows(results)],
         command=results["command"],
-        licence_note=(
-            f"The {results['dataset']} data set is licensed for research only."
-            if results["dataset"] in _RESEARCH_ONLY
-            else None
-        ),
+        research_only=research_only,
         recipe=run.recipe,
     )
     write_text(target / "README.md", text)

@@ -68,11 +68,11 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     tokenizer = load_tokenizer(args)
     encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
     benchmarks = load_benchmarks(args, training.seed)
-    sides = args.sides(args.dataset)
+    pools = args.training_pools()
     model = load_model(args, training)
     chosen = check_layers(args.layers, len(find_blocks(model).modules)) if args.layers is not None else None
     lora_targets(model, args)  # a wrong name is told before anything is computed
-    examples = training_examples(sides.train, model, tokenizer, args, training.seed)
+    examples = training_examples(pools, model, tokenizer, args, training.seed)
     say(
         f"{args.dataset}: {len(examples)} training questions; evaluation on "
         + ", ".join(f"{benchmark.name} ({len(benchmark.questions)})" for benchmark in benchmarks)

@@ -1,5 +1,6 @@
 """Examples become a profile, and the profile a choice of blocks with what can be said for it."""
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -25,22 +26,40 @@ from train.pairs import paired_batches
 
 
 def training_examples(
-    pool: list[Example],
+    pools: list[list[Example]],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     args: EavssArguments,
     seed: int,
 ) -> list[Example]:
-    """The training questions that this run uses, in a seeded order, each with hallucinated answers."""
-    wanted = len(pool) if args.train_questions is None else max(args.train_questions, args.score_questions)
-    examples = random.Random(seed).sample(pool, min(wanted, len(pool)))
+    """The training questions that this run uses, in a seeded order, each with hallucinated answers.
+
+    Args:
+        pools: of `EavssArguments.training_pools`; as many questions are taken from each, as far as it has them.
+    """
+    wanted = None if args.train_questions is None else max(args.train_questions, args.score_questions)
+    share = None if wanted is None else math.ceil(wanted / len(pools))
+    found = [example for pool in pools for example in _from_pool(pool, share, model, tokenizer, args, seed)]
+    if len(pools) > 1:
+        random.Random(seed).shuffle(found)
+    if args.infonce_weight and not any(len(example.truthful) > 1 for example in found):
+        raise RecipeError("infonce_weight: no training question has two truthful answers; it should be 0")
+    return found
+
+
+def _from_pool(
+    pool: list[Example],
+    wanted: int | None,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    args: EavssArguments,
+    seed: int,
+) -> list[Example]:
+    examples = random.Random(seed).sample(pool, len(pool) if wanted is None else min(wanted, len(pool)))
     writer = AnswerWriter(model, tokenizer, examples, args.mined_answers, seed)
     examples = with_model_answers(examples, args.mined_answers, writer)
     lacking = any("dataset" not in example.origins for example in examples)
-    examples = with_similar_answers(examples, pool, args.mined_answers + 1 if lacking else 1, seed)
-    if args.infonce_weight and not any(len(example.truthful) > 1 for example in examples):
-        raise RecipeError("infonce_weight: no training question has two truthful answers; it should be 0")
-    return examples
+    return with_similar_answers(examples, pool, args.mined_answers + 1 if lacking else 1, seed)
 
 
 def score(

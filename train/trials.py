@@ -68,8 +68,7 @@ class Trials:
         set_seed(self.seed)
         args = self.args
         self.encoder = Encoder(self.tokenizer, args.prompt_style, args.max_length)
-        pool = args.sides(args.dataset).train
-        self.examples = training_examples(pool, self.model, self.tokenizer, args, self.seed)
+        self.examples = training_examples(args.training_pools(), self.model, self.tokenizer, args, self.seed)
         self.benchmark = load_benchmarks(args, self.seed)[0]
         self.pairs = make_pairs(self.examples, self.encoder, args.pairs_per_question, False, self.seed)
         self.packer = Packer.of(self.model, args.pack_answers)
