@@ -2,7 +2,7 @@
 
     python scripts/compare_selectors.py --model_name_or_path ORG/MODEL --cells cells.jsonl
         [--datasets truthfulqa sciq triviaqa] [--seeds 0 1 2] [--selectors eavss:contrast random:0 all ...]
-        [--steps 48] [--learning_rates 4e-4 8e-4 1.6e-3] [--json FILE] [--plot FILE]
+        [--steps 48] [--learning_rates 4e-4 8e-4 1.6e-3] [--report_only] [--json FILE] [--plot FILE]
 
 For each data set, seed and way to select: train an adapter on the selected blocks, and measure the gain in the set's
 leading metric on held-out questions, at equal steps and at equal FLOPs (as many as the first selector takes). One run
@@ -81,6 +81,10 @@ class CellFile:
             raise RecipeError(f"--cells: {where} were made with other settings; name another file")
         return cells
 
+    def finished(self) -> list[Cell]:
+        """Those of selectors, without the grid of learning rates."""
+        return [cell for cell in self.read() if cell["budget"] != _GRID]
+
     def add(self, cells: list[Cell], **more: Any) -> None:
         """Append the cells of one run in one write, so that a file written by two processes stays whole."""
         lines = "".join(json.dumps({"settings": self.settings[cell["dataset"]]} | cell | more) + "\n" for cell in cells)
@@ -99,13 +103,12 @@ class Matrix:
     tokenizer: PreTrainedTokenizerBase
     file: CellFile
 
-    def run(self) -> list[Cell]:
-        """Run what is missing; every cell of a selector, old and new."""
+    def run(self) -> None:
+        """Run what is missing."""
         rates = self.learning_rates()
         for seed in self.options.seeds:
             for dataset in self.options.datasets:
                 self._run_group(dataset, seed, rates)
-        return [cell for cell in self.file.read() if cell["budget"] != _GRID]
 
     def learning_rates(self) -> dict[int, float]:
         """For each number of blocks the rate with the highest mean gain on validation questions, over the data sets."""
@@ -149,11 +152,7 @@ class Matrix:
 
     def _run_group(self, dataset: str, seed: int, rates: dict[int, float]) -> None:
         """Every selector on one data set and seed. Two that pick the same blocks share one run."""
-        done = [
-            cell
-            for cell in self.file.read()
-            if cell["budget"] != _GRID and (cell["dataset"], cell["seed"]) == (dataset, seed)
-        ]
+        done = [cell for cell in self.file.finished() if (cell["dataset"], cell["seed"]) == (dataset, seed)]
         missing = [name for name in self.options.selectors if name not in {cell["selector"] for cell in done}]
         if not missing:
             return
@@ -225,6 +224,7 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[s
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--learning_rates", nargs="+", type=float, default=[4e-4, 8e-4, 1.6e-3])
     parser.add_argument("--cells", type=Path, required=True)
+    parser.add_argument("--report_only", action="store_true", help="sum up the finished cells, and train nothing")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options, words = parser.parse_known_args(argv)
@@ -244,11 +244,13 @@ def main(argv: Sequence[str] | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         recipes = read_recipes(options, words, folder)
         file = CellFile(options.cells, {name: settings_of(*recipe, options) for name, recipe in recipes.items()})
-        file.read()  # told before anything is computed, if it is not ours
-        args, training = next(iter(recipes.values()))
-        model = load_model(args, training)
-        choose_training_attention(model, args)
-        cells = Matrix(options, recipes, model, load_tokenizer(args), file).run()
+        file.finished()  # told before anything is computed, if it is not ours
+        if not options.report_only:
+            args, training = next(iter(recipes.values()))
+            model = load_model(args, training)
+            choose_training_attention(model, args)
+            Matrix(options, recipes, model, load_tokenizer(args), file).run()
+        cells = file.finished()
     rows = summarise(cells)
     say(comparison_table(rows))
     if options.json:

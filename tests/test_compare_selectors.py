@@ -75,6 +75,9 @@ def test_a_matrix_is_run_resumed_and_summed_up(
     assert len(runs) == before
     record = json.loads(figures.read_text())
     assert record["cells"] == found
+    assert run(words(model, cells, "--datasets", "sciq", "--selectors", "probe", "--report_only")) == 0
+    assert len(runs) == before
+    assert "| sciq | steps | last |" in capsys.readouterr().out
     assert {row["selector"] for row in record["summary"]} == {"last", "middle", "all", "random"}
     assert picture.read_bytes().startswith(b"\x89PNG")
 
