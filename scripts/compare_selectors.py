@@ -24,18 +24,18 @@ from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NoReturn
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from eavss.blocks import find_blocks
 from eavss.selectors import count_to_select
 from train.arguments import REPOSITORY, EavssArguments, parse
+from train.command import Parser, check_is_file, exit_status
 from train.comparison import FLOPS, STEPS, Cell, comparison_table, plot_comparison, summarise
-from train.contrastive import USER_ERRORS, quiet_other_ranks
 from train.errors import RecipeError
 from train.files import write_json, write_whole
-from train.hardware import fail, prepare_process, say
+from train.hardware import say
 from train.models import choose_training_attention, load_model, load_tokenizer
 from train.trials import Trials, check_selector
 
@@ -119,12 +119,11 @@ class Matrix:
             names[total] = "all"
         for dataset in self.options.datasets:
             self._run_grid(dataset, names)
+        grid = [cell for cell in self.file.read() if cell["budget"] == _GRID]
         gains = {
             count: {
                 rate: fmean(
-                    cell["gain"]
-                    for cell in self.file.read()
-                    if cell["budget"] == _GRID and len(cell["layers"]) == count and cell["learning_rate"] == rate
+                    cell["gain"] for cell in grid if len(cell["layers"]) == count and cell["learning_rate"] == rate
                 )
                 for rate in self.options.learning_rates
             }
@@ -210,14 +209,9 @@ def settings_of(args: EavssArguments, training: TrainingArguments, options: argp
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RecipeError(f"command line: {message}")
-
-
 def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The script's own options, and the words that belong to the recipes."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("--datasets", nargs="+", default=["truthfulqa", "sciq", "triviaqa"])
     parser.add_argument("--selectors", nargs="+", default=list(_SELECTORS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -230,9 +224,8 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[s
     options, words = parser.parse_known_args(argv)
     if options.steps < 1 or min(options.learning_rates) <= 0:
         raise RecipeError("command line: --steps should be 1 or more, --learning_rates above 0")
-    for path in (options.cells, options.json, options.plot):
-        if path is not None and path.is_dir():
-            raise RecipeError(f"command line: {path} is a folder; it should be a file")
+    for name in ("cells", "json", "plot"):
+        check_is_file(f"--{name}", getattr(options, name))
     for name in options.selectors:
         check_selector(name)
     return options, words
@@ -260,14 +253,8 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run, and turn a user's mistake into one line and the exit status 2."""
-    prepare_process()
-    quiet_other_ranks()
-    try:
-        main(argv)
-    except USER_ERRORS as error:
-        return fail(str(error))
-    return 0
+    """The command's exit status."""
+    return exit_status(lambda: main(argv))
 
 
 if __name__ == "__main__":

@@ -12,27 +12,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from train.card import Run
 from train.checkpoints import find_adapter
-from train.contrastive import USER_ERRORS, quiet_other_ranks
+from train.command import Parser, exit_status
 from train.errors import RecipeError
-from train.hardware import fail, prepare_process, say
+from train.hardware import say
 from train.hub import HubRepo
 from train.publish import Export
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RecipeError(f"command line: {message}")
-
-
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--merge", action="store_true")
@@ -74,14 +68,8 @@ def main(options: argparse.Namespace) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run, and turn a user's mistake into one line and the exit status 2."""
-    prepare_process()
-    quiet_other_ranks()
-    try:
-        main(read_options(argv))
-    except USER_ERRORS as error:
-        return fail(str(error))
-    return 0
+    """The command's exit status."""
+    return exit_status(lambda: main(read_options(argv)))
 
 
 if __name__ == "__main__":

@@ -7,21 +7,19 @@ Takes the keys of a recipe, such as --evaluate_on, --eval_limit, --prompts and -
 ignored. --adapter is a PEFT folder or Hub id on top of the model. --json writes the figures, --items a line a question.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from transformers import TrainingArguments, set_seed
 
 from train.arguments import EavssArguments, parse
 from train.benchmarks import load_benchmarks, mean_metrics
-from train.contrastive import USER_ERRORS, quiet_other_ranks
+from train.command import Parser, check_is_file, exit_status
 from train.errors import RecipeError
 from train.evaluation import Evaluation, evaluate, write_items
 from train.files import write_json
-from train.hardware import fail, is_main_process, prepare_process, say
+from train.hardware import is_main_process, say
 from train.models import load_adapter, load_model, load_tokenizer
 
 
@@ -51,38 +49,31 @@ def table(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RecipeError(f"command line: {message}")
-
-
 def _check_output(json: Path | None, items: Path | None) -> None:
     """Told before the evaluation, not after it."""
-    if json is not None and json.is_dir():
-        raise RecipeError(f"--json: {json} is a folder; it should be a file")
+    check_is_file("--json", json)
     if items is not None and items.is_file():
         raise RecipeError(f"--items: {items} is a file; it should be a folder")
 
 
-def run(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, write, and turn a user's mistake into one line and the exit status 2."""
-    prepare_process()
-    quiet_other_ranks()
-    own = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def command(argv: Sequence[str] | None) -> None:
+    """Parse, run, write."""
+    own = Parser(__doc__)
     own.add_argument("--adapter")
     own.add_argument("--json", type=Path)
     own.add_argument("--items", type=Path)
-    try:
-        options, recipe = own.parse_known_args(argv)
-        _check_output(options.json, options.items)
-        evaluation = main(*parse(recipe), options.adapter)
-    except USER_ERRORS as error:
-        return fail(str(error))
+    options, recipe = own.parse_known_args(argv)
+    _check_output(options.json, options.items)
+    evaluation = main(*parse(recipe), options.adapter)
     if is_main_process() and options.json:
         write_json(options.json, figures(evaluation))
     if is_main_process() and options.items:
         write_items(options.items, {"run": evaluation})
-    return 0
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The command's exit status."""
+    return exit_status(lambda: command(argv))
 
 
 def figures(evaluation: Evaluation) -> dict[str, object]:

@@ -10,14 +10,13 @@ under another question. `--against` compares the ranking with earlier ones, of a
 this script or a run has written. Takes the keys of a recipe, and --config.
 """
 
-import argparse
 import contextlib
 import json
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,11 +28,11 @@ from eavss.snippets import axolotl_snippet, peft_snippet
 from eavss.stability import tau
 from train import controls
 from train.arguments import EavssArguments, parse
-from train.contrastive import USER_ERRORS, quiet_other_ranks
+from train.command import Parser, check_is_file, exit_status
 from train.encoding import Encoder
 from train.errors import RecipeError
 from train.files import write_json
-from train.hardware import fail, is_main_process, prepare_process, say
+from train.hardware import is_main_process, say
 from train.models import load_model, load_tokenizer
 from train.scoring import layers_record, score, training_examples
 
@@ -173,30 +172,23 @@ def control_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RecipeError(f"command line: {message}")
-
-
-def run(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, write, and turn a user's mistake into one line and the exit status 2."""
-    prepare_process()
-    quiet_other_ranks()
-    own = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def command(argv: Sequence[str] | None) -> None:
+    """Parse, run, write."""
+    own = Parser(__doc__)
     own.add_argument("--controls", action="store_true")
     own.add_argument("--against", type=Path, nargs="+", default=[])
     own.add_argument("--json", type=Path)
-    try:
-        options, recipe = own.parse_known_args(argv)
-        if options.json is not None and options.json.is_dir():
-            raise RecipeError(f"--json: {options.json} is a folder; it should be a file")
-        against = {str(path): read_ranking(path) for path in options.against}
-        record = main(*parse(recipe), options.controls, against)
-    except USER_ERRORS as error:
-        return fail(str(error))
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    against = {str(path): read_ranking(path) for path in options.against}
+    record = main(*parse(recipe), options.controls, against)
     if is_main_process() and options.json:
         write_json(options.json, record)
-    return 0
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The command's exit status."""
+    return exit_status(lambda: command(argv))
 
 
 if __name__ == "__main__":

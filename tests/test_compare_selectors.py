@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from scripts.compare_selectors import run
-from tests.toys import BLOCKS, tiny_model, tiny_tokenizer
+from tests.toys import BLOCKS, save_tiny
 from train.arguments import REPOSITORY, parse
 from train.benchmarks import leading_metric, load_benchmarks
 from train.encoding import Encoder
@@ -20,10 +20,7 @@ from train.trials import Trials
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model("llama").save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 def words(model: Path, cells: Path, *more: str) -> list[str]:

@@ -23,7 +23,7 @@ from data.sources import SAMPLES
 from scripts import export_checkpoint
 from scripts.benchmark_evaluation import local_task
 from tests.hub_server import OWNER, TOKEN, Hub, Repo, serving
-from tests.toys import tiny_model, tiny_tokenizer
+from tests.toys import save_tiny
 from train.arguments import REPOSITORY
 from train.fresh import fixed_logprobs
 
@@ -55,10 +55,7 @@ def start(words: list[str], hub: Hub | None, token: str | None = TOKEN) -> subpr
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "tiny"
-    tiny_model("llama").to(torch.bfloat16).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", torch.bfloat16)
 
 
 def train(base: Path, output: Path, hub: Hub | None, *more: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from scripts import export_checkpoint
-from tests.toys import tiny_model, tiny_tokenizer
+from tests.toys import save_tiny
 from train.arguments import REPOSITORY
 from train.models import trainable_blocks
 
@@ -51,9 +51,7 @@ def launch(ranks: int, output: Path, options: dict[str, str]) -> subprocess.Comp
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tiny_model("llama").save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    folder = save_tiny(tmp_path_factory.mktemp("models") / "tiny")
     return {"--model_name_or_path": str(folder), "--select_fraction": "0.5", "--dtype": "float32"}
 
 

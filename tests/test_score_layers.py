@@ -6,15 +6,12 @@ from pathlib import Path
 import pytest
 
 from scripts.score_layers import run
-from tests.toys import BLOCKS, tiny_model, tiny_tokenizer
+from tests.toys import BLOCKS, save_tiny
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model("llama").save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 def words(model: Path, *more: str) -> list[str]:

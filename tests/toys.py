@@ -89,6 +89,13 @@ EXAMPLES = [
 ]
 
 
+def save_tiny(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """A tiny llama and its tokenizer on disk, as a user's model is."""
+    tiny_model("llama").to(dtype).save_pretrained(folder)  # type: ignore[arg-type]
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def arguments(folder: Path, *words: str) -> tuple[EavssArguments, TrainingArguments]:
     """A recipe for tiny models, with `words` as its command line."""
     common = ["--model_name_or_path", "toy/toy", "--dtype", "float32", "--output_dir", str(folder)]

@@ -15,24 +15,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import datasets
-import transformers
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from data.errors import DataError
 from eavss.blocks import find_blocks
-from eavss.errors import EavssError
 from eavss.selectors import check_layers
 from train.arguments import EavssArguments, parse
 from train.benchmarks import load_benchmarks
+from train.command import exit_status
 from train.distributed import from_main
 from train.encoding import Encoder
-from train.errors import HubError, ModelError, RecipeError
+from train.errors import RecipeError
 from train.evaluation import compare_runs, evaluate, write_items
 from train.export import save_adapter
 from train.files import write_json, write_text
-from train.hardware import choose_dtype, fail, is_main_process, peak_memory_bytes, prepare_process, say
+from train.hardware import choose_dtype, is_main_process, peak_memory_bytes, say
 from train.models import (
     add_lora,
     choose_training_attention,
@@ -51,7 +48,6 @@ from train.report import comparison_table, turned_questions, write_report
 from train.scoring import layers_record, score, training_examples, write_profile
 from train.trainer import ContrastiveTrainer
 
-USER_ERRORS = (RecipeError, DataError, EavssError, ModelError, HubError)
 _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
 
 
@@ -59,6 +55,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     """Run the whole job and return what `results.json` holds."""
     output = Path(str(training.output_dir))
     checkpoint = _checkpoint(training)
+    recipe = recipe_text(args, training)  # now: the trainer sets some of its arguments itself
     set_seed(training.seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
 
@@ -81,7 +78,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     if is_main_process():
         lines = (json.dumps(asdict(example), ensure_ascii=False) for example in examples)
         write_text(output / "training_examples.jsonl", "\n".join(lines) + "\n")
-        write_text(output / "recipe.yaml", recipe_text(args, training))
+        write_text(output / "recipe.yaml", recipe)
 
     _banner("Score")
     profile = score(model, examples[: args.score_questions], encoder, args, training.seed)
@@ -131,7 +128,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
         write_items(output / "items", {"before": before, "after": after})
         write_json(output / "results.json", results)
         turned = {name: turned_questions(records, after.records[name]) for name, records in before.records.items()}
-        write_report(output, results, layers, recipe_text(args, training), turned)
+        write_report(output, results, layers, recipe, turned)
     _banner("Results")
     say(f"selected blocks {layers['selected']}")
     say(comparison_table(results))
@@ -177,23 +174,9 @@ def _checkpoint(training: TrainingArguments) -> str | None:
     return wanted
 
 
-def quiet_other_ranks() -> None:
-    """One rank's progress bars are enough, and none for reading a file."""
-    datasets.disable_progress_bars()
-    if not is_main_process():
-        transformers.utils.logging.disable_progress_bar()
-        transformers.utils.logging.set_verbosity_error()
-
-
 def run(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, and turn a user's mistake into one line and the exit status 2."""
-    prepare_process()
-    quiet_other_ranks()
-    try:
-        main(*parse(argv))
-    except USER_ERRORS as error:
-        return fail(str(error))
-    return 0
+    """The job's exit status."""
+    return exit_status(lambda: main(*parse(argv)))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,12 @@ def pair_costs(model: PreTrainedModel, pairs: ContrastPairs, packer: Packer, arg
     )
 
 
+def prefix_layer(model: PreTrainedModel, layers: list[int], pairs: ContrastPairs, args: EavssArguments) -> int | None:
+    """The block whose input should be cached; None where that would not pay or not fit."""
+    fits = size_in_bytes(model, pairs.sequences()) <= args.prefix_cache_gb * 1e9
+    return layers[0] if layers[0] > 0 and fits else None
+
+
 def announce(
     model: PreTrainedModel,
     layers: list[int],
@@ -60,22 +66,18 @@ def announce(
     args: EavssArguments,
     training: TrainingArguments,
 ) -> int | None:
-    """Print the counted cost of a step and the size of the frozen-prefix cache.
-
-    Returns:
-        The block whose input should be cached; None where that would not pay or not fit.
-    """
+    """Print the counted cost of a step and the size of the frozen-prefix cache, and return `prefix_layer`."""
     size = size_in_bytes(model, pairs.sequences())
-    cached = layers[0] > 0 and size <= args.prefix_cache_gb * 1e9
+    cached_at = prefix_layer(model, layers, pairs, args)
     step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     costs = pair_costs(model, pairs, packer, args)
     of_all = costs.step(range(len(find_blocks(model).modules)), step, cached=False)
-    of_selected = costs.step(layers, step, cached)
+    of_selected = costs.step(layers, step, cached=cached_at is not None)
     say(
         f"a step of {step} pairs, {step * costs.tokens:.0f} tokens: {of_selected / 1e12:.3g} TFLOPs, "
         f"{of_selected / of_all:.0%} of the {of_all / 1e12:.3g} that adapters on all blocks would take"
     )
-    if cached:
+    if cached_at is not None:
         say(
             f"frozen-prefix cache: {size / 1e6:.1f} MB of what enters block {layers[0]}, in {cache_folder() / 'prefix'}"
         )
@@ -83,4 +85,4 @@ def announce(
         say("no frozen-prefix cache: block 0 is selected, so nothing below it is frozen")
     else:
         say(f"no frozen-prefix cache: it would take {size / 1e9:.3g} GB, prefix_cache_gb is {args.prefix_cache_gb:g}")
-    return layers[0] if cached else None
+    return cached_at

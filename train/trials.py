@@ -31,7 +31,7 @@ from train.likelihood import AnswerScorer
 from train.models import add_lora
 from train.packing import Packer
 from train.pairs import make_pairs
-from train.plan import pair_costs
+from train.plan import pair_costs, prefix_layer
 from train.prefix_cache import FrozenBase, read_base
 from train.scoring import block_scores, score, training_examples
 from train.trainer import ContrastiveTrainer
@@ -92,7 +92,8 @@ class Trials:
 
     def step_flops(self, layers: list[int]) -> float:
         """FLOPs of one training step."""
-        return self.costs.step(layers, self.training.train_batch_size, cached=layers[0] > 0)
+        cached_at = prefix_layer(self.model, layers, self.pairs, self.args)
+        return self.costs.step(layers, self.training.train_batch_size, cached=cached_at is not None)
 
     def run(self, layers: list[int], learning_rate: float, budgets: dict[str, int]) -> list[Cell]:
         """Train on `layers`, and measure after as many steps as each budget allows."""
@@ -111,7 +112,7 @@ class Trials:
         for budget, steps in budgets.items():
             tensors, seconds = snapshots.kept[steps]
             set_peft_model_state_dict(adapted, tensors)
-            gains = [a - b for a, b in zip(self._measure(adapted, f"{budget}"), self.before, strict=True)]
+            gains = [a - b for a, b in zip(self._measure(adapted, budget), self.before, strict=True)]
             cells.append(
                 {
                     "dataset": self.args.dataset,
@@ -142,7 +143,7 @@ class Trials:
                 self.pairs.sequences(),
                 self.packer,
                 self.args.eval_token_budget,
-                lowest or None,
+                prefix_layer(self.model, layers, self.pairs, self.args),
                 self.args.prefix_cache_gb * 1e9,
             )
             self._bases[lowest] = (base, time.perf_counter() - start)
