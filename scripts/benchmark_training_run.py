@@ -23,13 +23,14 @@ from data.sources import load_sides
 from eavss.batches import TokenSequence
 from eavss.blocks import find_blocks
 from train import packing
-from train.arguments import EavssArguments, parse
+from train.arguments import EavssArguments
 from train.encoding import Encoder
 from train.files import write_json
 from train.hardware import choose_dtype, prepare_process
 from train.models import add_lora, choose_training_attention, load_tokenizer
 from train.packing import PackedBatch, Packer
 from train.pairs import ContrastPairs, make_pairs
+from train.parse import parse
 from train.prefix_cache import read_base
 from train.trainer import ContrastiveTrainer
 
@@ -112,16 +113,8 @@ def choose_pairs(options: argparse.Namespace, args: EavssArguments) -> tuple[Con
     tokenizer = load_tokenizer(args)
     examples = load_sides("truthfulqa", options.datasets_root, 0.1).train
     encoder = Encoder(tokenizer, "plain", 512)
-    pairs = list(make_pairs(examples, encoder, 4, with_positive=False, seed=0))[: options.pairs]
-    text = [
-        {
-            "prompt": str(tokenizer.decode(list(pair.chosen.prompt))),
-            "chosen": str(tokenizer.decode(list(pair.chosen.answer))),
-            "rejected": str(tokenizer.decode(list(pair.rejected.answer))),
-        }
-        for pair in pairs
-    ]
-    return ContrastPairs(pairs), text, tokenizer
+    pairs = ContrastPairs(list(make_pairs(examples, encoder, 4, with_positive=False, seed=0))[: options.pairs])
+    return pairs, pairs.as_text(tokenizer), tokenizer
 
 
 def ours(options: argparse.Namespace, model: PreTrainedModel, side: str) -> Work:

@@ -30,13 +30,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from eavss.blocks import find_blocks
 from eavss.selectors import count_to_select
-from train.arguments import REPOSITORY, EavssArguments, parse
+from train.arguments import REPOSITORY, EavssArguments
 from train.command import Parser, check_is_file, exit_status
 from train.comparison import FLOPS, STEPS, Cell, comparison_table, plot_comparison, summarise
 from train.errors import RecipeError
 from train.files import write_json, write_whole
 from train.hardware import say
 from train.models import choose_training_attention, load_model, load_tokenizer
+from train.parse import parse
 from train.trials import Trials, check_selector
 
 _SELECTORS = (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transformers import TrainingArguments, set_seed
 
-from train.arguments import EavssArguments, parse
+from train.arguments import EavssArguments
 from train.benchmarks import load_benchmarks, mean_metrics
 from train.command import Parser, check_is_file, exit_status
 from train.errors import RecipeError
@@ -21,6 +21,7 @@ from train.evaluation import Evaluation, evaluate, write_items
 from train.files import write_json
 from train.hardware import is_main_process, say
 from train.models import load_adapter, load_model, load_tokenizer
+from train.parse import parse
 
 
 def main(args: EavssArguments, training: TrainingArguments, adapter: str | None) -> Evaluation:

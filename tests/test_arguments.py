@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.arguments import REPOSITORY, parse
+from train.arguments import REPOSITORY
 from train.errors import RecipeError
 from train.hardware import choose_dtype
+from train.parse import parse
 
 RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
 MINIMAL = "model_name_or_path: some/model\noutput_dir: {output}\n"

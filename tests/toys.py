@@ -23,12 +23,13 @@ from transformers import (
 )
 
 from data.examples import Example
-from train.arguments import EavssArguments, parse
+from train.arguments import EavssArguments
 from train.encoding import Encoder
 from train.likelihood import AnswerScorer
 from train.models import add_lora
 from train.packing import Packer
 from train.pairs import make_pairs
+from train.parse import parse
 from train.prefix_cache import read_base
 from train.trainer import ContrastiveTrainer
 

@@ -47,7 +47,7 @@ def summarise(cells: list[Cell], seed: int = 0) -> list[dict[str, Any]]:
                     "selector": selector,
                     "seeds": len(gains),
                     "gain": _mean(gains),
-                    "interval": _interval(_draws(gains, seed)),
+                    "interval": interval(hierarchical_draws(gains, seed)),
                     **_above(gains, chance, seed),
                     "steps": fmean(cell["steps"] for cell in members),
                     "flops": flops,
@@ -79,27 +79,41 @@ def _mean(gains: dict[int, Floats]) -> float:
     return float(np.mean([rows.mean() for rows in gains.values()]))
 
 
-def _draws(gains: dict[int, Floats], seed: int) -> Floats:
-    """Means under a hierarchical bootstrap: seeds, then choices and questions within each, all with replacement.
+def hierarchical_draws(gains: dict[int, Floats], seed: int, questions: dict[int, list[str]] | None = None) -> Floats:
+    """Means under a hierarchical bootstrap: seeds, then choices within each, and questions, all with replacement.
 
-    The draws of seeds and questions depend on the seeds and on how many questions they have alone, so that two ways to
-    select are compared on the same draws.
+    A question that several seeds were evaluated on is drawn for all of them alike, since another seed does not make it
+    another question. The draws depend on the seeds and the questions alone, so that two ways to select are compared on
+    the same draws.
+
+    Args:
+        gains: for each seed the questions' gains under each of K choices, (K, n).
+        seed: of the bootstrap.
+        questions: for each seed the n questions, where they differ between seeds.
+
+    Returns:
+        (2000,)
     """
-    seeds = list(gains)
-    drawn = np.random.default_rng([seed, *seeds]).multinomial(len(seeds), [1 / len(seeds)] * len(seeds), _RESAMPLES)
+    names = questions or {own: [str(number) for number in range(rows.shape[1])] for own, rows in gains.items()}
+    place = {name: number for number, name in enumerate(dict.fromkeys(n for own in gains for n in names[own]))}
+    of_questions = _multinomial([seed, len(place)], len(place))
+    of_seeds = _multinomial([seed, *gains], len(gains))
     total = np.zeros(_RESAMPLES)
     for column, (own, rows) in enumerate(gains.items()):
-        choices, questions = rows.shape
-        weights = np.random.default_rng([seed, own]).multinomial(questions, [1 / questions] * questions, _RESAMPLES)
-        of_choices = np.random.default_rng([seed, own, choices]).multinomial(
-            choices, [1 / choices] * choices, _RESAMPLES
-        )
-        means = weights @ rows.T / questions  # (resamples, K)
-        total += drawn[:, column] * (means * of_choices).sum(1) / choices
-    return total / len(seeds)
+        weights = of_questions[:, [place[name] for name in names[own]]]  # (resamples, n)
+        means = weights @ rows.T / weights.sum(1, keepdims=True)  # (resamples, K)
+        of_choices = _multinomial([seed, own, len(rows)], len(rows))
+        total += of_seeds[:, column] * (means * of_choices).sum(1) / len(rows)
+    return total / len(gains)
 
 
-def _interval(draws: Floats) -> list[float]:
+def _multinomial(entropy: list[int], number: int) -> NDArray[np.int64]:
+    """How often each of so many things is drawn, as often as there are things, (resamples, number)."""
+    return np.random.default_rng(entropy).multinomial(number, [1 / number] * number, _RESAMPLES)
+
+
+def interval(draws: Floats) -> list[float]:
+    """The bounds of the middle 95% of the draws."""
     return [float(bound) for bound in np.quantile(draws, [0.025, 0.975])]
 
 
@@ -110,7 +124,7 @@ def _above(gains: dict[int, Floats], chance: dict[int, Floats] | None, seed: int
     ours, theirs = {s: gains[s] for s in common}, {s: chance[s] for s in common}
     return {
         "above_random": _mean(ours) - _mean(theirs),
-        "above_random_interval": _interval(_draws(ours, seed) - _draws(theirs, seed)),
+        "above_random_interval": interval(hierarchical_draws(ours, seed) - hierarchical_draws(theirs, seed)),
     }
 
 

@@ -20,7 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers
-from train.arguments import EavssArguments, parse
+from train.arguments import EavssArguments
 from train.benchmarks import load_benchmarks
 from train.command import exit_status
 from train.distributed import from_main
@@ -40,7 +40,8 @@ from train.models import (
 )
 from train.packing import Packer
 from train.pairs import make_pairs
-from train.plan import announce
+from train.parse import parse
+from train.plan import make_plan
 from train.prefix_cache import read_base
 from train.publish import hub_repo, push_run
 from train.record import command_line, recipe_text
@@ -99,9 +100,12 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     )
     choose_training_attention(model, args)
     packer = Packer.of(model, args.pack_answers)
-    cached_at = announce(model, layers["selected"], pairs, packer, args, training)
+    plan = make_plan(model, layers["selected"], pairs, packer, args, training)
+    plan.announce(args.prefix_cache_gb)
     start = time.perf_counter()
-    base = read_base(model, pairs.sequences(), packer, args.eval_token_budget, cached_at, args.prefix_cache_gb * 1e9)
+    base = read_base(
+        model, pairs.sequences(), packer, args.eval_token_budget, plan.cached_at, args.prefix_cache_gb * 1e9
+    )
     reading = time.perf_counter() - start
     adapted = add_lora(model, layers["selected"], args)
     trainer = ContrastiveTrainer(adapted, layers["selected"], args, training, pairs, base, packer, tokenizer)
@@ -120,7 +124,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
         "samples": args.datasets_root == "samples",
         "selected": layers["selected"],
         **compare_runs(before, after, training.seed),
-        "train": train_figures | {"reading_seconds": reading},
+        "train": train_figures | {"reading_seconds": reading} | plan.figures(train_figures["steps"]),
         "command": command_line(),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     }

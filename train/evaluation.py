@@ -114,9 +114,11 @@ def write_items(folder: Path, runs: dict[str, Evaluation]) -> None:
             for number, record in enumerate(records)
         ]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_text(folder / f"{_file_name(name)}.jsonl", text)
+        write_text(folder / item_file(name), text)
 
 
-def _file_name(name: str) -> str:
+def item_file(name: str) -> str:
+    """The name of the file in `items/` that holds a set's questions."""
     # A user's set may be a Hub id, or have any name.
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "_"
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "_"
+    return f"{safe}.jsonl"

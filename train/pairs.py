@@ -8,6 +8,7 @@ from itertools import accumulate, product
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
 from eavss.batches import TokenSequence
@@ -53,6 +54,17 @@ class ContrastPairs(Dataset[ContrastPair]):
     def sequences(self) -> list[TokenSequence]:
         """Every sequence once."""
         return list(dict.fromkeys(sequence for pair in self._pairs for sequence in pair.sequences))
+
+    def as_text(self, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
+        """`prompt`, `chosen` and `rejected` of each pair, as TRL wants them."""
+        return [
+            {
+                "prompt": str(tokenizer.decode(list(pair.chosen.prompt))),
+                "chosen": str(tokenizer.decode(list(pair.chosen.answer))),
+                "rejected": str(tokenizer.decode(list(pair.rejected.answer))),
+            }
+            for pair in self._pairs
+        ]
 
 
 def make_pairs(

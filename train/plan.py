@@ -58,31 +58,75 @@ def prefix_layer(model: PreTrainedModel, layers: list[int], pairs: ContrastPairs
     return layers[0] if layers[0] > 0 and fits else None
 
 
-def announce(
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do and to cost.
+
+    Args:
+        layers: the selected blocks.
+        cached_at: the block whose input is cached; None for no cache.
+        cache_bytes: the cache's size, or what it would be.
+        step_pairs: pairs in an optimiser step, over all ranks.
+        step_tokens: their tokens, shared prompts counted once.
+        step_flops: FLOPs of a step.
+        all_blocks_step_flops: those of the same step with adapters on every block.
+        reading_flops: FLOPs of the one pass before training.
+    """
+
+    layers: list[int]
+    cached_at: int | None
+    cache_bytes: int
+    step_pairs: int
+    step_tokens: float
+    step_flops: float
+    all_blocks_step_flops: float
+    reading_flops: float
+
+    def figures(self, steps: int) -> dict[str, float]:
+        """What `results.json` holds of it, for a run of so many steps."""
+        return {
+            "flops": self.reading_flops + steps * self.step_flops,
+            "all_blocks_flops": self.reading_flops + steps * self.all_blocks_step_flops,
+        }
+
+    def announce(self, cache_gb: float) -> None:
+        """Print it."""
+        say(
+            f"a step of {self.step_pairs} pairs, {self.step_tokens:.0f} tokens: {self.step_flops / 1e12:.3g} TFLOPs, "
+            f"{self.step_flops / self.all_blocks_step_flops:.0%} of the {self.all_blocks_step_flops / 1e12:.3g} that "
+            "adapters on all blocks would take"
+        )
+        if self.cached_at is not None:
+            where = cache_folder() / "prefix"
+            size, where = f"{self.cache_bytes / 1e6:.1f} MB", cache_folder() / "prefix"
+            say(f"frozen-prefix cache: {size} of what enters block {self.cached_at}, in {where}")
+        elif self.layers[0] == 0:
+            say("no frozen-prefix cache: block 0 is selected, so nothing below it is frozen")
+        else:
+            size = f"{self.cache_bytes / 1e9:.3g} GB"
+            say(f"no frozen-prefix cache: it would take {size}, prefix_cache_gb is {cache_gb:g}")
+
+
+def make_plan(
     model: PreTrainedModel,
     layers: list[int],
     pairs: ContrastPairs,
     packer: Packer,
     args: EavssArguments,
     training: TrainingArguments,
-) -> int | None:
-    """Print the counted cost of a step and the size of the frozen-prefix cache, and return `prefix_layer`."""
-    size = size_in_bytes(model, pairs.sequences())
+) -> Plan:
+    """Count what training on `layers` will cost."""
     cached_at = prefix_layer(model, layers, pairs, args)
     step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     costs = pair_costs(model, pairs, packer, args)
-    of_all = costs.step(range(len(find_blocks(model).modules)), step, cached=False)
-    of_selected = costs.step(layers, step, cached=cached_at is not None)
-    say(
-        f"a step of {step} pairs, {step * costs.tokens:.0f} tokens: {of_selected / 1e12:.3g} TFLOPs, "
-        f"{of_selected / of_all:.0%} of the {of_all / 1e12:.3g} that adapters on all blocks would take"
+    every = range(len(find_blocks(model).modules))
+    return Plan(
+        layers,
+        cached_at,
+        size_in_bytes(model, pairs.sequences()),
+        step,
+        step * costs.tokens,
+        costs.step(layers, step, cached=cached_at is not None),
+        costs.step(every, step, cached=False),
+        costs.reading,
     )
-    if cached_at is not None:
-        say(
-            f"frozen-prefix cache: {size / 1e6:.1f} MB of what enters block {layers[0]}, in {cache_folder() / 'prefix'}"
-        )
-    elif layers[0] == 0:
-        say("no frozen-prefix cache: block 0 is selected, so nothing below it is frozen")
-    else:
-        say(f"no frozen-prefix cache: it would take {size / 1e9:.3g} GB, prefix_cache_gb is {args.prefix_cache_gb:g}")
-    return cached_at

@@ -36,6 +36,8 @@ from train.prefix_cache import FrozenBase, read_base
 from train.scoring import block_scores, score, training_examples
 from train.trainer import ContrastiveTrainer
 
+_EVALUATION_SEED = 0
+
 
 class Snapshots(TrainerCallback):
     """Keeps the adapter as it is after some steps, and the seconds until then."""
@@ -69,7 +71,8 @@ class Trials:
         args = self.args
         self.encoder = Encoder(self.tokenizer, args.prompt_style, args.max_length)
         self.examples = training_examples(args.training_pools(), self.model, self.tokenizer, args, self.seed)
-        self.benchmark = load_benchmarks(args, self.seed)[0]
+        # The same questions whichever the seed, which is that of training.
+        self.benchmark = load_benchmarks(args, _EVALUATION_SEED)[0]
         self.pairs = make_pairs(self.examples, self.encoder, args.pairs_per_question, False, self.seed)
         self.packer = Packer.of(self.model, args.pack_answers)
         self.costs = pair_costs(self.model, self.pairs, self.packer, args)
