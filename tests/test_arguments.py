@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from train.arguments import REPOSITORY
 from train.errors import RecipeError
@@ -11,6 +12,13 @@ from train.hardware import choose_dtype
 from train.parse import parse
 
 RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+LARGE = sorted((REPOSITORY / "recipes" / "large").glob("*.yaml"))
+# What a model's size changes in a recipe; its data, selection and loss stay.
+SCALED = {
+    *("model_name_or_path", "prompt_style", "score_questions", "lora_r", "lora_alpha", "train_questions"),
+    *("per_device_train_batch_size", "max_steps", "learning_rate", "save_steps", "prefix_cache_gb", "output_dir"),
+    *("train_token_budget", "eval_token_budget", "eval_limit", "retention_limit"),
+}
 MINIMAL = "model_name_or_path: some/model\noutput_dir: {output}\n"
 
 
@@ -34,6 +42,18 @@ def test_every_recipe_loads(path: Path) -> None:
 
 def test_there_is_a_recipe_for_each_set() -> None:
     assert {"nq", "sciq", "triviaqa", "truthfulqa", "wikiqa", "demo"} <= {path.stem for path in RECIPES}
+
+
+def test_every_recipe_of_a_set_has_a_large_variant() -> None:
+    assert {path.name for path in LARGE} == {path.name for path in RECIPES} - {"demo.yaml"}
+
+
+@pytest.mark.parametrize("path", LARGE, ids=lambda path: path.stem)
+def test_a_large_recipe_is_the_small_one_scaled(path: Path) -> None:
+    _, training = parse(["--config", str(path)])
+    assert training.output_dir == f"outputs/{path.stem}-large"
+    large, small = (yaml.safe_load(file.read_text()) for file in (path, path.parents[1] / path.name))
+    assert {key for key in large.keys() | small.keys() if large.get(key) != small.get(key)} <= SCALED
 
 
 def test_the_command_line_overrides_the_recipe(recipe) -> None:

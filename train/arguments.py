@@ -76,6 +76,9 @@ class EavssArguments:
     dpo_weight: float = field(default=1.0, metadata={"help": "Weight of the DPO term at the output (lambda)."})
     infonce_weight: float = field(default=0.0, metadata={"help": "Weight of InfoNCE at the selected blocks (mu)."})
     beta: float = field(default=0.1, metadata={"help": "DPO's beta."})
+    replay_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the divergence from the base on texts that it writes of itself."}
+    )
     infonce_temperature: float = field(default=0.1, metadata={"help": "InfoNCE's tau."})
     # Speed
     pack_answers: bool = field(
@@ -130,10 +133,11 @@ class EavssArguments:
             require(getattr(self, key) is None or getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         for key in ("beta", "infonce_temperature"):
             require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
-        for key in ("ce_weight", "dpo_weight", "infonce_weight", "mined_answers", "num_fewshot", "prefix_cache_gb"):
+        weights = ("ce_weight", "dpo_weight", "infonce_weight", "replay_weight")
+        for key in (*weights, "mined_answers", "num_fewshot", "prefix_cache_gb"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
-        weights = [self.ce_weight, self.dpo_weight, self.infonce_weight]
-        require(any(weights), "ce_weight, dpo_weight, infonce_weight", weights, "not all 0")
+        learning = [getattr(self, key) for key in weights[:3]]
+        require(any(learning), ", ".join(weights[:3]), learning, "not all 0")
         if self.retention == ["none"]:
             self.retention = []  # the command line cannot give an empty list
         for key, known in (("evaluate_on", tuple(SETS)), ("retention", RETENTION)):

@@ -45,6 +45,7 @@ from train.plan import make_plan
 from train.prefix_cache import read_base
 from train.publish import hub_repo, push_run
 from train.record import command_line, recipe_text
+from train.replay import NONE, write_replay
 from train.report import comparison_table, turned_questions, write_report
 from train.scoring import layers_record, score, training_examples, write_profile
 from train.trainer import ContrastiveTrainer
@@ -103,12 +104,12 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     plan = make_plan(model, layers["selected"], pairs, packer, args, training)
     plan.announce(args.prefix_cache_gb)
     start = time.perf_counter()
-    base = read_base(
-        model, pairs.sequences(), packer, args.eval_token_budget, plan.cached_at, args.prefix_cache_gb * 1e9
-    )
+    replay = write_replay(model, tokenizer, training.seed) if args.replay_weight else NONE
+    sequences = [*pairs.sequences(), *replay.texts]
+    base = read_base(model, sequences, packer, args.eval_token_budget, plan.cached_at, args.prefix_cache_gb * 1e9)
     reading = time.perf_counter() - start
     adapted = add_lora(model, layers["selected"], args)
-    trainer = ContrastiveTrainer(adapted, layers["selected"], args, training, pairs, base, packer, tokenizer)
+    trainer = ContrastiveTrainer(adapted, layers["selected"], args, training, pairs, base, packer, tokenizer, replay)
     train_figures = train(trainer, checkpoint)
     save_adapter(adapted, output / "adapter")
     del model, adapted, trainer, base

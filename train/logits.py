@@ -13,9 +13,14 @@ _ROWS = 8
 
 
 def logits_at(
-    model: Callable[..., Any], causal_lm: PreTrainedModel, inputs: dict[str, Any], rows: Tensor, columns: Tensor
+    model: Callable[..., Any],
+    causal_lm: PreTrainedModel,
+    inputs: dict[str, Any],
+    rows: Tensor,
+    columns: Tensor,
+    beside: Tensor | None = None,
 ) -> Tensor:
-    """The model's logits at N rows and columns, (N, V), in the model's dtype.
+    """The model's logits at N rows and columns, (N, V), in the model's dtype; and M more, (N + M, V), with `beside`.
 
     A hook on the head lets it see these positions alone, since what a model does to its logits afterwards (scaling,
     soft-capping) then still happens. Another takes the logits from `causal_lm` itself, since accelerate copies what
@@ -26,11 +31,15 @@ def logits_at(
         causal_lm: the model that has the head.
         inputs: what the model is called with, B rows of T tokens.
         rows, columns: (N,) integers.
+        beside: (M, H) states from elsewhere that are to enter the head too.
     """
     taken: list[Tensor] = []
 
     def keep_positions(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0][rows, columns].unsqueeze(0),)  # (1, N, H)
+        states = args[0][rows, columns]
+        if beside is not None:
+            states = torch.cat([states, beside.to(states)])
+        return (states.unsqueeze(0),)  # (1, N + M, H)
 
     def take(_model: Any, _args: Any, output: ModelOutput) -> ModelOutput:
         taken.append(output["logits"].squeeze(0))  # [0] would copy the gradient

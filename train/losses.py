@@ -1,4 +1,4 @@
-"""The three terms of the loss: pure functions of log-probabilities and states."""
+"""The terms of the loss: pure functions of log-probabilities and states."""
 
 import torch
 from torch import Tensor
@@ -45,3 +45,13 @@ def infonce(anchors: Tensor, positives: Tensor, hallucinated: Tensor, temperatur
     negatives = anchors @ hallucinated.transpose(1, 2)  # (L, P, B)
     logits = torch.cat([positive, negatives], dim=-1) / temperature  # (L, P, 1 + B)
     return -F.log_softmax(logits, dim=-1)[..., 0].mean()
+
+
+def divergence(base: Tensor, model: Tensor) -> Tensor:
+    """KL(base || model) of the next token's distribution, in nats, mean over N positions.
+
+    Args:
+        base, model: (N, V) logits; the base's carry no gradient.
+    """
+    told, wanted = (F.log_softmax(logits.float(), dim=-1) for logits in (model, base))
+    return F.kl_div(told, wanted, log_target=True, reduction="batchmean")

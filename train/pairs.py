@@ -1,7 +1,7 @@
 """Examples become contrast pairs, and contrast pairs become training batches."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate, product
 
@@ -116,15 +116,21 @@ class PairBatch:
         return PairBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
-def collate(pairs: list[ContrastPair], packer: Packer, references: dict[TokenSequence, float]) -> PairBatch:
-    """Pack the pairs, on the CPU. A prompt that their answers share is read once, if the packer packs."""
+def collate(
+    pairs: list[ContrastPair],
+    packer: Packer,
+    references: dict[TokenSequence, float],
+    more: Sequence[TokenSequence] = (),
+) -> PairBatch:
+    """Pack the pairs, and `more` sequences after theirs, on the CPU. A prompt that a pair's answers share is read once,
+    if the packer packs."""
     firsts = list(accumulate((len(pair.sequences) for pair in pairs), initial=0))[:-1]
     with_positive = [first for first, pair in zip(firsts, pairs, strict=True) if pair.positive]
     anchors = torch.tensor(with_positive, dtype=torch.long)
     positives = anchors + 2
     chosen = torch.tensor(firsts)
     return PairBatch(
-        packer([pair.sequences for pair in pairs], unscored=set(positives.tolist())),
+        packer([*(pair.sequences for pair in pairs), *([text] for text in more)], unscored=set(positives.tolist())),
         chosen,
         chosen + 1,
         anchors,

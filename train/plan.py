@@ -14,6 +14,7 @@ from train.models import lora_parameters
 from train.packing import Packer, row_length
 from train.pairs import ContrastPairs
 from train.prefix_cache import size_in_bytes, tokens_to_read
+from train.replay import REPLAY_TEXTS, REPLAY_TOKENS
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class PairCosts:
         forward: of the model.
         tokens, predicted: a pair's mean number of tokens, shared prompts counted once, and of positions with logits.
         adapter: an adapter's parameters in one block.
-        reading: FLOPs of the one pass over every sequence, for references and cache.
+        reading: FLOPs of the one pass over every sequence, for references and cache, and of writing texts to replay.
+        replayed: tokens of the base's own text that join a micro-batch.
     """
 
     forward: ForwardCosts
@@ -32,10 +34,14 @@ class PairCosts:
     predicted: float
     adapter: int
     reading: float
+    replayed: int
 
-    def step(self, layers: Sequence[int], pairs: float, cached: bool) -> float:
+    def step(self, layers: Sequence[int], pairs: float, cached: bool, micro_batches: int = 1) -> float:
         """FLOPs of a step of so many pairs, forward and backward, with adapters on the blocks `layers`."""
-        return pairs * self.forward.training(layers, self.tokens, self.predicted, self.adapter, cached)
+        of_pairs = self.forward.training(layers, self.tokens, self.predicted, self.adapter, cached)
+        # The base's own states go through the head beside the model's.
+        of_text = self.forward.training(layers, self.replayed, 2 * self.replayed, self.adapter, cached)
+        return pairs * of_pairs + micro_batches * of_text
 
 
 def pair_costs(model: PreTrainedModel, pairs: ContrastPairs, packer: Packer, args: EavssArguments) -> PairCosts:
@@ -43,12 +49,15 @@ def pair_costs(model: PreTrainedModel, pairs: ContrastPairs, packer: Packer, arg
     groups = [part for pair in pairs for part in packer.groups([pair.sequences])]
     predicted = sum(len(s) - s.answer_start for pair in pairs for s in (pair.chosen, pair.rejected))
     forward = forward_costs(model)
+    reading = forward.reading(tokens_to_read(pairs.sequences()), sum(len(s.answer) for s in pairs.sequences()))
+    written = REPLAY_TEXTS * REPLAY_TOKENS if args.replay_weight else 0
     return PairCosts(
         forward,
         sum(row_length(group) for group in groups) / len(pairs),
         predicted / len(pairs),
         lora_parameters(model, args),
-        forward.reading(tokens_to_read(pairs.sequences()), sum(len(s.answer) for s in pairs.sequences())),
+        reading + 3 * forward.reading(written, written),  # to write them, to keep their states, to read them
+        REPLAY_TOKENS if args.replay_weight else 0,
     )
 
 
@@ -117,7 +126,8 @@ def make_plan(
 ) -> Plan:
     """Count what training on `layers` will cost."""
     cached_at = prefix_layer(model, layers, pairs, args)
-    step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    micro_batches = training.gradient_accumulation_steps * training.world_size
+    step = training.train_batch_size * micro_batches
     costs = pair_costs(model, pairs, packer, args)
     every = range(len(find_blocks(model).modules))
     return Plan(
@@ -126,7 +136,7 @@ def make_plan(
         size_in_bytes(model, pairs.sequences()),
         step,
         step * costs.tokens,
-        costs.step(layers, step, cached=cached_at is not None),
-        costs.step(every, step, cached=False),
+        costs.step(layers, step, cached_at is not None, micro_batches),
+        costs.step(every, step, False, micro_batches),
         costs.reading,
     )

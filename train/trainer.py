@@ -10,6 +10,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
+from eavss.batches import TokenSequence
 from eavss.blocks import Blocks, capture_block_outputs, enter_at, find_blocks
 from train import losses
 from train.arguments import EavssArguments
@@ -18,10 +19,12 @@ from train.models import causal_lm, checkpoint_activations
 from train.packing import PackedBatch, Packer
 from train.pairs import ContrastPair, ContrastPairs, PairBatch, collate, split_by_tokens
 from train.prefix_cache import FrozenBase
+from train.replay import NONE, Replay
 
 
 class ContrastiveTrainer(Trainer):
-    """Minimises ce_weight * CE + dpo_weight * DPO + infonce_weight * InfoNCE (docs/method.md).
+    """Minimises ce_weight * CE + dpo_weight * DPO + infonce_weight * InfoNCE + replay_weight * divergence
+    (docs/method.md).
 
     Logs each term, and, by TRL's names, both log-probabilities and the margin: `logps/chosen` falls in many a DPO run
     that looks well by its margin alone.
@@ -31,6 +34,7 @@ class ContrastiveTrainer(Trainer):
         layers: the selected blocks, where InfoNCE reads its states.
         base: the references, and what enters the lowest selected block, where the forward pass then starts.
         packer: how pairs become batches.
+        replay: texts of the base's, one of which joins each micro-batch. `base` has read them too.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class ContrastiveTrainer(Trainer):
         base: FrozenBase,
         packer: Packer,
         tokenizer: PreTrainedTokenizerBase,
+        replay: Replay = NONE,
     ) -> None:
         training.push_to_hub = False  # a run is pushed once, by train.publish, without its resume state
         training.remove_unused_columns = False  # the pairs are no columns of the model's
@@ -63,6 +68,7 @@ class ContrastiveTrainer(Trainer):
         self._weights = args
         self._base = base
         self._packer = packer
+        self._replay = replay
         self._terms: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -84,8 +90,13 @@ class ContrastiveTrainer(Trainer):
             last = number == len(parts) - 1
             state._set_sync_gradients(last_syncs and last)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                total += super().training_step(model, {"pairs": part, "share": len(part) / len(pairs)})
+                texts = self._draw(pairs) if number == 0 else []
+                total += super().training_step(model, {"pairs": part, "share": len(part) / len(pairs), "texts": texts})
         return total
+
+    def _draw(self, pairs: list[ContrastPair]) -> list[TokenSequence]:
+        """The same in a resumed run, and another one on each rank and in each micro-batch."""
+        return self._replay.draw(f"{self.args.seed}:{self.state.global_step}:{pairs[0].chosen.ids}")
 
     def _parts(self, pairs: list[ContrastPair]) -> list[list[ContrastPair]]:
         parts = split_by_tokens(pairs, self._weights.train_token_budget)
@@ -102,8 +113,9 @@ class ContrastiveTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The weighted sum of the terms for some pairs, times their share of the batch."""
-        on_cpu = collate(inputs["pairs"], self._packer, self._base.references)
+        """The weighted sum of the terms for some pairs, times their share of the batch, and of the replayed texts'."""
+        texts: list[TokenSequence] = inputs.get("texts", [])
+        on_cpu = collate(inputs["pairs"], self._packer, self._base.references, texts)
         batch = on_cpu.to(self.args.device)
         packed = batch.packed
         base = self.accelerator.unwrap_model(model)
@@ -112,7 +124,9 @@ class ContrastiveTrainer(Trainer):
         wanted = self._layers if self._weights.infonce_weight and len(batch.positives) else []
         with capture_block_outputs(blocks, wanted, states.__setitem__), self._entry(blocks, on_cpu.packed):
             called_with = packed.inputs | {"use_cache": False}
-            logits = logits_at(model, causal_lm(base), called_with, packed.rows, packed.columns)
+            beside = torch.cat([self._replay.states[text] for text in texts]).to(self.args.device) if texts else None
+            logits = logits_at(model, causal_lm(base), called_with, packed.rows, packed.columns, beside)
+        logits, of_base = logits.split([len(packed.targets), len(logits) - len(packed.targets)])
         logprobs, _ = judge(logits, packed.targets)  # (N,)
         sums = packed.answer_sums(logprobs)  # (S,)
         chosen, rejected = sums[batch.chosen], sums[batch.rejected]  # (B,)
@@ -128,8 +142,13 @@ class ContrastiveTrainer(Trainer):
                 means[:, batch.rejected],
                 self._weights.infonce_temperature,
             )
-        self._record(terms, chosen, rejected, batch)
         loss = sum(getattr(self._weights, f"{name}_weight") * term for name, term in terms.items()) * inputs["share"]
+        if texts:
+            numbers = range(packed.count - len(texts), packed.count)
+            rows = torch.cat([(packed.sequence == number).nonzero().flatten() for number in numbers])
+            terms["replay"] = losses.divergence(of_base.detach(), logits[rows])
+            loss = loss + self._weights.replay_weight * terms["replay"]
+        self._record(terms, chosen, rejected, batch)
         return (loss, None) if return_outputs else loss
 
     def _entry(self, blocks: Blocks, packed: PackedBatch) -> contextlib.AbstractContextManager[None]:
@@ -167,6 +186,6 @@ class ContrastiveTrainer(Trainer):
 
 
 _LOGGED = (
-    *("loss/ce", "loss/dpo", "loss/infonce", "logps/chosen", "logps/rejected"),
+    *("loss/ce", "loss/dpo", "loss/infonce", "loss/replay", "logps/chosen", "logps/rejected"),
     *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
 )

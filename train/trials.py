@@ -33,6 +33,7 @@ from train.packing import Packer
 from train.pairs import make_pairs
 from train.plan import pair_costs, prefix_layer
 from train.prefix_cache import FrozenBase, read_base
+from train.replay import NONE, write_replay
 from train.scoring import block_scores, score, training_examples
 from train.trainer import ContrastiveTrainer
 
@@ -75,6 +76,7 @@ class Trials:
         self.benchmark = load_benchmarks(args, _EVALUATION_SEED)[0]
         self.pairs = make_pairs(self.examples, self.encoder, args.pairs_per_question, False, self.seed)
         self.packer = Packer.of(self.model, args.pack_answers)
+        self.replay = write_replay(self.model, self.tokenizer, self.seed) if args.replay_weight else NONE
         self.costs = pair_costs(self.model, self.pairs, self.packer, args)
         self.before = self._measure(self.model, "before")  # now, since adapters are put into the same model
 
@@ -106,7 +108,7 @@ class Trials:
         training = copy.copy(self.training)
         training.learning_rate, training.max_steps = learning_rate, max(budgets.values())
         trainer = ContrastiveTrainer(
-            adapted, layers, self.args, training, self.pairs, base, self.packer, self.tokenizer
+            adapted, layers, self.args, training, self.pairs, base, self.packer, self.tokenizer, self.replay
         )
         snapshots = Snapshots(set(budgets.values()))
         trainer.add_callback(snapshots)
@@ -143,7 +145,7 @@ class Trials:
             start = time.perf_counter()
             base = read_base(
                 self.model,
-                self.pairs.sequences(),
+                [*self.pairs.sequences(), *self.replay.texts],
                 self.packer,
                 self.args.eval_token_budget,
                 prefix_layer(self.model, layers, self.pairs, self.args),

@@ -1,0 +1,118 @@
+"""Texts of the base's own, and the term that holds training to them, on tiny models."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from eavss.batches import TokenSequence
+from tests.toys import EXAMPLES, arguments, tiny_model, tiny_tokenizer
+from train.encoding import Encoder
+from train.losses import divergence
+from train.models import add_lora
+from train.packing import Packer
+from train.pairs import make_pairs
+from train.plan import pair_costs
+from train.prefix_cache import read_base
+from train.replay import Replay, write_replay
+from train.trainer import ContrastiveTrainer
+
+
+@pytest.fixture(scope="module")
+def replay() -> Replay:
+    return write_replay(tiny_model("llama"), tiny_tokenizer(), seed=3)
+
+
+def trained(folder: Path, replay: Replay, *words: str) -> ContrastiveTrainer:
+    args, training = arguments(folder, "--max_steps", "12", "--learning_rate", "2e-2", "--seed", "1", *words)
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    pairs = make_pairs(EXAMPLES, Encoder(tokenizer, "plain", 128), 2, False, seed=0)
+    packer = Packer.of(model, args.pack_answers)
+    sequences = [*pairs.sequences(), *replay.texts]
+    base = read_base(model, sequences, packer, 512, 1 if args.prefix_cache_gb else None, 1e9)
+    torch.manual_seed(0)
+    adapted = add_lora(model, [1, 2], args)
+    trainer = ContrastiveTrainer(adapted, [1, 2], args, training, pairs, base, packer, tokenizer, replay)
+    trainer.train()
+    return trainer
+
+
+def mean_divergence(trainer: ContrastiveTrainer, texts: list[TokenSequence]) -> float:
+    """KL(base || adapted), from the full softmaxes of one text at a time."""
+    base, adapted = tiny_model("llama"), trainer.model.eval()
+    found = []
+    with torch.no_grad():
+        for text in texts:
+            ids = torch.tensor([text.ids])
+            wanted, told = (F.log_softmax(m(input_ids=ids).logits[0, :-1].double(), -1) for m in (base, adapted))
+            found.append((wanted.exp() * (wanted - told)).sum(-1).mean().item())
+    return sum(found) / len(found)
+
+
+def test_texts_are_the_bases_own_and_repeat(replay: Replay) -> None:
+    again, other = (write_replay(tiny_model("llama"), tiny_tokenizer(), seed=seed) for seed in (3, 4))
+    assert replay.texts == again.texts
+    assert replay.texts != other.texts
+    assert {len(text) for text in replay.texts} == {64}
+    special = set(tiny_tokenizer().all_special_ids)
+    assert not {text.ids[0] for text in replay.texts} & special
+    model = tiny_model("llama")
+    text = replay.texts[70]
+    expected = model(input_ids=torch.tensor([text.ids])).logits[0, :-1]
+    torch.testing.assert_close(model.get_output_embeddings()(replay.states[text]), expected)
+
+
+def test_divergence_is_that_of_the_distributions() -> None:
+    base, model = torch.randn(5, 7), torch.randn(5, 7, requires_grad=True)
+    expected = (base.softmax(-1) * (base.log_softmax(-1) - model.log_softmax(-1))).sum(-1).mean()
+    assert divergence(base, model).item() == pytest.approx(expected.item())
+    assert divergence(base, base).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--prefix_cache_gb", "0"), ("--pack_answers", "false"), ("--train_token_budget", "100")]
+)
+def test_the_logged_term_is_the_divergence_and_starts_at_zero(
+    words: tuple[str, ...], replay: Replay, tmp_path: Path
+) -> None:
+    one = Replay(replay.texts[:1], replay.states)
+    trainer = trained(tmp_path, one, "--replay_weight", "1.0", *words)
+    logged = [entry["loss/replay"] for entry in trainer.state.log_history if "loss/replay" in entry]
+    assert len(logged) == 12
+    assert logged[0] == pytest.approx(0, abs=1e-6)
+    assert logged[-1] > 1e-4
+    inputs = {"pairs": list(trainer.train_dataset)[:2], "share": 0.0, "texts": one.texts}
+    again = trainer.compute_loss(trainer.model, inputs)
+    assert again.item() == pytest.approx(mean_divergence(trainer, one.texts), rel=1e-3)
+
+
+def test_replay_holds_the_model_to_the_base(replay: Replay, tmp_path: Path) -> None:
+    """On texts of the base's that training did not see, the divergence is a fraction of what it is without."""
+    seen, unseen = Replay(replay.texts[:192], replay.states), replay.texts[192:]
+    free = mean_divergence(trained(tmp_path / "a", seen), unseen)
+    held = mean_divergence(trained(tmp_path / "b", seen, "--replay_weight", "10"), unseen)
+    assert held < 0.5 * free
+
+
+def test_without_a_weight_no_text_joins(replay: Replay, tmp_path: Path) -> None:
+    trainer = trained(tmp_path, Replay([], {}))
+    assert all("loss/replay" not in entry for entry in trainer.state.log_history)
+
+
+def test_the_plan_counts_what_a_text_adds_to_a_step(replay: Replay, tmp_path: Path) -> None:
+    trainer = trained(tmp_path, Replay(replay.texts[:1], replay.states), "--replay_weight", "1.0")
+    pairs = trainer.train_dataset
+    counted = []
+    for texts in ([], replay.texts[:1]):
+        inputs = {"pairs": list(pairs)[:2], "share": 1.0, "texts": texts}
+        with FlopCounterMode(display=False) as counter:
+            trainer.compute_loss(trainer.model.train(), inputs).backward()
+        counted.append(counter.get_total_flops())
+    planned = []
+    for weight in ("0", "1"):
+        args, _ = arguments(tmp_path, "--replay_weight", weight)
+        model = tiny_model("llama")
+        planned.append(pair_costs(model, pairs, Packer.of(model), args).step([1, 2], 2, cached=True))
+    assert counted[1] - counted[0] == pytest.approx(planned[1] - planned[0], rel=0.15)
