@@ -52,7 +52,8 @@ def launch(ranks: int, output: Path, options: dict[str, str]) -> subprocess.Comp
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-    return {"--model_name_or_path": str(folder), "--select_fraction": "0.5", "--dtype": "float32"}
+    options = {"--model_name_or_path": str(folder), "--select_fraction": "0.5", "--dtype": "float32"}
+    return options | {"--replay_weight": "1"}
 
 
 def read(folder: Path, name: str):

@@ -90,7 +90,7 @@ def test_the_logged_term_is_the_divergence_and_starts_at_zero(
 
 def test_replay_holds_the_model_to_the_base(replay: Replay, tmp_path: Path) -> None:
     """On texts of the base's that training did not see, the divergence is a fraction of what it is without."""
-    seen, unseen = Replay(replay.texts[:192], replay.states), replay.texts[192:]
+    seen, unseen = Replay(replay.texts[:96], replay.states), replay.texts[96:]
     free = mean_divergence(trained(tmp_path / "a", seen), unseen)
     held = mean_divergence(trained(tmp_path / "b", seen, "--replay_weight", "10"), unseen)
     assert held < 0.5 * free

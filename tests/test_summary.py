@@ -62,6 +62,20 @@ def test_seeds_are_averaged_and_the_hidden_change_is_taken_off(folders: list[Pat
     assert (rows[1]["seeds"], rows[1]["change"]) == (1, -0.25)
 
 
+def test_a_metric_without_a_hidden_control_has_no_gain_on_the_question(folders: list[Path]) -> None:
+    """As the open-book figures of SciQ."""
+    items = folders[2] / "items" / "nq.jsonl"
+    lines = [json.loads(line) for line in items.read_text().splitlines()]
+    for line in lines:
+        line["before"]["metrics"]["open"], line["after"]["metrics"]["open"] = 0.0, 1.0
+    items.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = json.loads((folders[2] / "results.json").read_text())
+    results["benchmarks"]["nq"]["change"]["open"] = {}
+    (folders[2] / "results.json").write_text(json.dumps(results))
+    rows = summarise_runs([Run.read(folders[2])], leading_only=False)
+    assert [(row["metric"], row["change"], row["gained"]) for row in rows][1] == ("open", 1.0, None)
+
+
 def test_the_same_questions_under_another_seed_are_no_new_questions(tmp_path: Path) -> None:
     """Three seeds with equal changes tell as much about the questions as one does."""
     changed = {"nq": [1.0, 1.0, 0.0, 1.0]}

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from eavss.batches import TokenSequence
 from train.distributed import map_sharded
 
-REPLAY_TEXTS = 256
+REPLAY_TEXTS = 128
 REPLAY_TOKENS = 64
 _BATCH = 64
 
@@ -42,7 +42,7 @@ NONE = Replay([], {})
 
 
 def write_replay(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> Replay:
-    """Let the base, whole on each rank and without an adapter, write 256 texts of 64 tokens at temperature 1."""
+    """Let the base, whole on each rank and without an adapter, write 128 texts of 64 tokens at temperature 1."""
     model.eval()
     starts = range(0, REPLAY_TEXTS, _BATCH)
     parts = map_sharded(lambda start: _write(model, tokenizer, seed, start), list(starts), "writing texts to replay")

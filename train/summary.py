@@ -53,7 +53,7 @@ class Run:
             prefix + moment: np.array([line[moment][kind][metric] for line in lines])
             for moment in ("before", "after")
             for prefix, kind in (("", "metrics"), ("hidden_", "hidden"))
-            if kind in lines[0][moment]
+            if metric in lines[0][moment].get(kind, {})
         }
 
     def items(self, name: str) -> list[dict[str, Any]]:
