@@ -83,6 +83,11 @@ class PackedBatch:
         totals = totals.index_add(0, sequence, states[rows, columns].float())
         return totals / torch.bincount(sequence, minlength=self.count).unsqueeze(1)
 
+    def tokens_of_last(self, sequences: int) -> Tensor:
+        """Which of the N tokens belong to the last sequences, one sequence after the other."""
+        numbers = range(self.count - sequences, self.count)
+        return torch.cat([(self.sequence == number).nonzero().flatten() for number in numbers])
+
     def to(self, device: torch.device | str) -> "PackedBatch":
         """The same batch with its tensors on `device`."""
         moved: dict[str, Any] = {k: value.to(device) for k, value in vars(self).items() if isinstance(value, Tensor)}

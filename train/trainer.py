@@ -113,7 +113,7 @@ class ContrastiveTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The weighted sum of the terms for some pairs, times their share of the batch, and of the replayed texts'."""
+        """The weighted sum of the terms: the pairs', times their share of the batch, and the replayed texts'."""
         texts: list[TokenSequence] = inputs.get("texts", [])
         on_cpu = collate(inputs["pairs"], self._packer, self._base.references, texts)
         batch = on_cpu.to(self.args.device)
@@ -144,9 +144,7 @@ class ContrastiveTrainer(Trainer):
             )
         loss = sum(getattr(self._weights, f"{name}_weight") * term for name, term in terms.items()) * inputs["share"]
         if texts:
-            numbers = range(packed.count - len(texts), packed.count)
-            rows = torch.cat([(packed.sequence == number).nonzero().flatten() for number in numbers])
-            terms["replay"] = losses.divergence(of_base.detach(), logits[rows])
+            terms["replay"] = losses.divergence(of_base.detach(), logits[packed.tokens_of_last(len(texts))])
             loss = loss + self._weights.replay_weight * terms["replay"]
         self._record(terms, chosen, rejected, batch)
         return (loss, None) if return_outputs else loss
