@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import datasets
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 from trl import DPOConfig, DPOTrainer
 
@@ -33,12 +33,12 @@ from train.files import write_json
 from train.hardware import say
 from train.likelihood import AnswerScorer
 from train.metrics import CONTRAST, LEADING
-from train.models import load_model, load_tokenizer, lora_targets
+from train.models import load_model, load_tokenizer, lora_config
 from train.packing import Packer
 from train.pairs import ContrastPairs, make_pairs
 from train.parse import parse
 from train.plan import pair_costs
-from train.summary import Run
+from train.summary import Run, values_of
 from train.uncertainty import compare
 
 
@@ -124,13 +124,7 @@ def train_with_trl(
         bf16=training.bf16,
     )
     config.activation_checkpointing = config.gradient_checkpointing = False
-    adapter = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=args.lora_r,
-        lora_alpha=args.lora_alpha,
-        lora_dropout=args.lora_dropout,
-        target_modules=lora_targets(model, args),
-    )
+    adapter = lora_config(model, list(range(len(find_blocks(model).modules))), args)
     rows = datasets.Dataset.from_list(pairs.as_text(tokenizer))
     trainer = DPOTrainer(model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=adapter)
     trainer.train()
@@ -156,7 +150,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     scorer = AnswerScorer(trained, encoder, args.eval_token_budget)
     benchmark = load_benchmarks(replace(args, evaluate_on=[args.dataset], question_hidden=False), training.seed)[0]
     metric = LEADING.get(benchmark.name, CONTRAST)
-    ours = run.values(benchmark.name, metric)
+    ours = values_of(run.items(benchmark.name), metric)
     values = leading_metric(scorer, benchmark, "after TRL")
     before, after, theirs = ([{metric: float(v)} for v in column] for column in (ours["before"], ours["after"], values))
     figures = {

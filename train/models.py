@@ -145,15 +145,14 @@ def lora_parameters(model: PreTrainedModel, args: EavssArguments) -> int:
     return sum(args.lora_r * sum(m.weight.shape) for name, m in modules if name.rpartition(".")[2] in targets)
 
 
-def add_lora(model: PreTrainedModel, layers: list[int], args: EavssArguments) -> PeftModel:
-    """LoRA on the linear layers of exactly the blocks `layers`.
+def lora_config(model: PreTrainedModel, layers: list[int], args: EavssArguments) -> LoraConfig:
+    """The recipe's LoRA on the linear layers of the blocks `layers`.
 
     Raises:
         RecipeError: see `lora_targets`.
-        ModelError: other blocks than `layers` ended up trainable.
     """
     blocks = find_blocks(model)
-    config = LoraConfig(
+    return LoraConfig(
         task_type="CAUSAL_LM",
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
@@ -163,7 +162,16 @@ def add_lora(model: PreTrainedModel, layers: list[int], args: EavssArguments) ->
         layers_pattern=blocks.pattern,
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in blocks.modules[0].modules()),
     )
-    adapted = get_peft_model(model, config)
+
+
+def add_lora(model: PreTrainedModel, layers: list[int], args: EavssArguments) -> PeftModel:
+    """LoRA on the linear layers of exactly the blocks `layers`.
+
+    Raises:
+        RecipeError: see `lora_targets`.
+        ModelError: other blocks than `layers` ended up trainable.
+    """
+    adapted = get_peft_model(model, lora_config(model, layers, args))
     trainable = trainable_blocks(adapted)
     if trainable != layers:
         raise ModelError(f"LoRA was meant for blocks {layers}, but {trainable} became trainable")

@@ -106,7 +106,6 @@ class Plan:
             "adapters on all blocks would take"
         )
         if self.cached_at is not None:
-            where = cache_folder() / "prefix"
             size, where = f"{self.cache_bytes / 1e6:.1f} MB", cache_folder() / "prefix"
             say(f"frozen-prefix cache: {size} of what enters block {self.cached_at}, in {where}")
         elif self.layers[0] == 0:

@@ -46,16 +46,6 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
             raise RecipeError(f"{folder} is not the folder of a finished run: results.json or recipe.yaml") from None
 
-    def values(self, name: str, metric: str) -> Values:
-        """A metric of every question of one set, (n,) each, from `items/`."""
-        lines = self.items(name)
-        return {
-            prefix + moment: np.array([line[moment][kind][metric] for line in lines])
-            for moment in ("before", "after")
-            for prefix, kind in (("", "metrics"), ("hidden_", "hidden"))
-            if metric in lines[0][moment].get(kind, {})
-        }
-
     def items(self, name: str) -> list[dict[str, Any]]:
         """The lines of one set's file in `items/`.
 
@@ -67,6 +57,16 @@ class Run:
             return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError):
             raise RecipeError(f"{path} does not hold the questions that results.json speaks of") from None
+
+
+def values_of(items: list[dict[str, Any]], metric: str) -> Values:
+    """A metric of every question of one set, (n,) each, from `Run.items`."""
+    return {
+        prefix + moment: np.array([line[moment][kind][metric] for line in items])
+        for moment in ("before", "after")
+        for prefix, kind in (("", "metrics"), ("hidden_", "hidden"))
+        if metric in items[0][moment].get(kind, {})
+    }
 
 
 def metrics_of(results: dict[str, Any], name: str, leading_only: bool) -> list[str]:
@@ -92,14 +92,16 @@ def summarise_runs(runs: list[Run], leading_only: bool = True, seed: int = 0) ->
         own = [run for run in runs if run.dataset == dataset]
         for name in dict.fromkeys(name for run in own for name in run.results["benchmarks"]):
             having = [run for run in own if name in run.results["benchmarks"]]
+            items = {run.seed: run.items(name) for run in having}
             for metric in metrics_of(having[0].results, name, leading_only):
-                rows.append({"trained_on": dataset, "set": name, "metric": metric} | _row(having, name, metric, seed))
+                rows.append({"trained_on": dataset, "set": name, "metric": metric} | _row(items, metric, seed))
     return rows
 
 
-def _row(runs: list[Run], name: str, metric: str, seed: int) -> dict[str, Any]:
-    values = {run.seed: run.values(name, metric) for run in runs}
-    questions = {run.seed: [line["question"] for line in run.items(name)] for run in runs}
+def _row(items: dict[int, list[dict[str, Any]]], metric: str, seed: int) -> dict[str, Any]:
+    """Of each training seed's questions."""
+    values = {own: values_of(lines, metric) for own, lines in items.items()}
+    questions = {own: [line["question"] for line in lines] for own, lines in items.items()}
     changes = {own: (v["after"] - v["before"])[None] for own, v in values.items()}
     hidden = [v for v in values.values() if "hidden_after" in v]
     gained = [v["after"] - v["before"] - (v["hidden_after"] - v["hidden_before"]) for v in hidden]
