@@ -44,12 +44,20 @@ NONE = Replay([], {})
 def write_replay(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> Replay:
     """Let the base, whole on each rank and without an adapter, write 128 texts of 64 tokens at temperature 1."""
     model.eval()
-    starts = range(0, REPLAY_TEXTS, _BATCH)
-    parts = map_sharded(lambda start: _write(model, tokenizer, seed, start), list(starts), "writing texts to replay")
-    ids = [row for part in parts for row in part]
-    texts = [TokenSequence(tuple(row), 1, len(row)) for row in ids]
-    states = [state for start in starts for state in _entering_head(model, ids[start : start + _BATCH])]
-    return Replay(texts, dict(zip(texts, states, strict=True)))
+    starts = list(range(0, REPLAY_TEXTS, _BATCH))
+    parts = map_sharded(lambda start: _batch(model, tokenizer, seed, start), starts, "writing texts to replay")
+    return Replay([text for part in parts for text in part], {text: s for part in parts for text, s in part.items()})
+
+
+def _batch(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int, start: int
+) -> dict[TokenSequence, Tensor]:
+    """Some texts with their states."""
+    ids = _write(model, tokenizer, seed, start)
+    return {
+        TokenSequence(tuple(row), 1, len(row)): states
+        for row, states in zip(ids, _entering_head(model, ids), strict=True)
+    }
 
 
 @torch.no_grad()
@@ -82,4 +90,5 @@ def _entering_head(model: PreTrainedModel, ids: list[list[int]]) -> list[Tensor]
         model(input_ids=torch.tensor(ids, device=model.device), use_cache=False)
     finally:
         hook.remove()
-    return list(entering[0][:, :-1].cpu())
+    # Apart, since a view would take all of them along when it is sent to another rank.
+    return [states.clone() for states in entering[0][:, :-1].cpu()]
