@@ -1,7 +1,7 @@
 """What else did finished runs change? Their adapters on more sets, questions or text than the runs looked at.
 
     python scripts/evaluate_runs.py outputs/truthfulqa-0 outputs/sciq-0 ... --output_dir outputs/transfer
-        [--evaluate_on nq sciq ...] [--eval_limit 150] [--retention lambada] [--retention_limit 500] ...
+        [--evaluate_on nq sciq ...] [--eval_limit 150] [--retention lambada] [--retention_limit 50] ...
 
 The base is evaluated once, then with each run's adapter, on the same questions, which --seed draws. Keys of a recipe
 that are not given are the first run's. Each run's figures go to a folder of its name in --output_dir, laid out like the

@@ -167,7 +167,8 @@ def test_lambada_counts_what_greedy_decoding_writes(tmp_path: Path) -> None:
         optimizer.step()
         optimizer.zero_grad()
     assert measure_retention(scorer, ["lambada"], str(tmp_path), None)["lambada"]["accuracy"] == 0.5
-    assert measure_retention(scorer, ["lambada"], str(tmp_path), 2)["lambada"]["accuracy"] == 1
+    write(tmp_path / "EleutherAI/lambada_openai/default/test.parquet", [{"text": text} for text in texts[:2]])
+    assert measure_retention(scorer, ["lambada"], str(tmp_path), None)["lambada"]["accuracy"] == 1
 
 
 def test_white_space_before_the_last_space_is_scored_with_the_word(tmp_path: Path) -> None:
@@ -205,12 +206,17 @@ def test_sst2_by_hand(powers: tuple[int, ...], accuracy: float, mirror: str) -> 
     assert parts == [(s + QUESTION, choice) for s, _ in PHRASES for choice in (" negative", " positive")]
 
 
-def test_limit_takes_the_first(mirror: str) -> None:
+def test_limit_takes_the_first_and_of_short_texts_ten_times_as_many(mirror: str) -> None:
+    root = Path(mirror)
+    passages = [{"text": f"{passage} {number}"} for number in range(4) for passage in PASSAGES]
+    write(root / "EleutherAI/lambada_openai/default/test.parquet", passages)
+    phrases = [{"sentence": sentence, "label": label} for sentence, label in PHRASES] * 4
+    write(root / "nyu-mll/glue/sst2/validation.parquet", phrases)
     scorer = recorder()
     measure_retention(scorer, ["wikitext", "lambada", "sst2"], mirror, None)
-    found = measure_retention(scorer, ["wikitext", "lambada", "sst2"], mirror, 2)
-    assert [values["n"] for values in found.values()] == [2, 2, 2]
-    assert scorer.asked[3:] == [scorer.asked[0][:2], scorer.asked[1][:2], scorer.asked[2][:4]]
+    found = measure_retention(scorer, ["wikitext", "lambada", "sst2"], mirror, 1)
+    assert [values["n"] for values in found.values()] == [1, 10, 10]
+    assert scorer.asked[3:] == [scorer.asked[0][:1], scorer.asked[1][:10], scorer.asked[2][:20]]
 
 
 def test_unknown_set_is_told_before_any_is_measured(mirror: str) -> None:

@@ -108,7 +108,10 @@ class EavssArguments:
         metadata={"help": f"What training may cost, measured before and after: {', '.join(RETENTION)}; or none."},
     )
     retention_limit: int | None = field(
-        default=100, metadata={"help": "At most so many windows of text, passages and sentences for `retention`."}
+        default=100,
+        metadata={
+            "help": "At most so many windows of text for `retention`, and ten times as many passages and phrases."
+        },
     )
     eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
     # The Hub, beside push_to_hub, hub_model_id, hub_private_repo, hub_revision and hub_token

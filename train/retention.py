@@ -17,6 +17,9 @@ from train.likelihood import AnswerScorer
 # the recipe's max_length, so that figures of different recipes can be compared.
 WINDOW = 512
 
+# Passages and phrases for each window that `limit` allows: they are short, and an accuracy of few of them is noise.
+_PER_WINDOW = 10
+
 _SST2_CHOICES = (" negative", " positive")  # in the order of the labels
 
 
@@ -34,7 +37,7 @@ def measure_retention(
         scorer: its prompt style and its max_length play no part.
         names: among wikitext, lambada and sst2.
         root: None for the Hub, or a folder in Hub layout: see `data.sources.load_sides`.
-        limit: the most windows, passages or phrases, the first of each set; None for all.
+        limit: the most windows, the first of the text; of passages and of phrases ten times as many. None for all.
 
     Raises:
         DataError: a name is none of these, or its set cannot be loaded.
@@ -43,6 +46,10 @@ def measure_retention(
         if name not in _MEASURES:
             raise DataError(f"{name!r} is none of the sets that show what is retained: {', '.join(_MEASURES)}")
     return {name: _MEASURES[name](scorer, root, limit) for name in names}
+
+
+def _short_texts(limit: int | None) -> int | None:
+    return None if limit is None else limit * _PER_WINDOW
 
 
 def _wikitext(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str, float]:
@@ -65,7 +72,9 @@ def _wikitext(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict
 
 def _lambada(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str, float]:
     tokenizer = scorer.encoder.tokenizer
-    sequences = [encode_as_one(tokenizer, before, word, WINDOW) for before, word in load_lambada(root)[:limit]]
+    sequences = [
+        encode_as_one(tokenizer, before, word, WINDOW) for before, word in load_lambada(root)[: _short_texts(limit)]
+    ]
     # One answer a prompt: nothing to share.
     scores = replace(scorer, share_prompts=False).score_sequences(sequences, "lambada")
     return {
@@ -76,7 +85,7 @@ def _lambada(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[
 
 
 def _sst2(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str, float]:
-    phrases = load_sst2(root)[:limit]
+    phrases = load_sst2(root)[: _short_texts(limit)]
     prompts = [f"{phrase}\nQuestion: Is this sentence positive or negative?\nAnswer:" for phrase, _ in phrases]
     tokenizer = scorer.encoder.tokenizer
     sequences = [encode_as_one(tokenizer, prompt, choice, WINDOW) for prompt in prompts for choice in _SST2_CHOICES]
