@@ -4,7 +4,8 @@
 
 Takes the run's pairs, loss weights, rank, batch and schedule, and as many steps as the run's FLOPs pay for: TRL reads
 each answer with a prompt of its own, through all blocks, in each step. References are precomputed. Prints the leading
-metric of the run's own set on the run's evaluation questions: before, after the run, after TRL.
+metric of the run's own set on the run's evaluation questions: before, after the run, after TRL; and WikiText-2's
+perplexity, if the run measured it.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from train.packing import Packer
 from train.pairs import ContrastPairs, make_pairs
 from train.parse import parse
 from train.plan import pair_costs
+from train.retention import WIKITEXT, measure_retention
 from train.summary import Run, values_of
 from train.uncertainty import compare
 
@@ -153,7 +155,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     ours = values_of(run.items(benchmark.name), metric)
     values = leading_metric(scorer, benchmark, "after TRL")
     before, after, theirs = ([{metric: float(v)} for v in column] for column in (ours["before"], ours["after"], values))
-    figures = {
+    figures: dict[str, Any] = {
         "dataset": args.dataset,
         "seed": training.seed,
         "metric": metric,
@@ -170,6 +172,11 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         },
         "run_above_trl": compare(theirs, after, training.seed)[metric],
     }
+    kept = run.results["retention"].get(WIKITEXT)
+    if kept is not None:
+        found = measure_retention(scorer, [WIKITEXT], args.datasets_root, int(kept["before"]["n"]))[WIKITEXT]
+        moments = {"before": kept["before"], "run": kept["after"], "trl": found}
+        figures["perplexity"] = {moment: values["perplexity"] for moment, values in moments.items()}
     say(table(figures))
     return figures
 
@@ -178,6 +185,7 @@ def table(figures: dict[str, Any]) -> str:
     """The figures for people."""
     ours, trl, above = figures["run"], figures["trl"], figures["run_above_trl"]
     low, high = above["interval"]
+    kept = [f"{moment} {value:.2f}" for moment, value in figures.get("perplexity", {}).items()]
     return "\n".join(
         [
             f"{figures['dataset']}, seed {figures['seed']}, {figures['metric']} of {figures['n']} questions",
@@ -185,6 +193,7 @@ def table(figures: dict[str, Any]) -> str:
             f"after the run  {ours['after']:.3f}  {ours['flops'] / 1e12:.1f} TFLOPs",
             f"after TRL      {trl['after']:.3f}  {trl['flops'] / 1e12:.1f} TFLOPs, {trl['steps']} steps",
             f"the run above TRL: {above['difference']:+.3f} [{low:+.3f}, {high:+.3f}]",
+            *([f"perplexity of {WIKITEXT}: {', '.join(kept)}"] if kept else []),
         ]
     )
 

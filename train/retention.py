@@ -16,6 +16,7 @@ from train.likelihood import AnswerScorer
 # Tokens in a window of WikiText-2, and the most that are kept of a passage of LAMBADA or a prompt of SST-2. It is not
 # the recipe's max_length, so that figures of different recipes can be compared.
 WINDOW = 512
+WIKITEXT = "wikitext"
 
 # Passages and phrases for each window that `limit` allows: they are short, and an accuracy of few of them is noise.
 _PER_WINDOW = 10
@@ -96,7 +97,7 @@ def _sst2(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str
 
 
 _MEASURES: dict[str, Callable[[AnswerScorer, str | None, int | None], dict[str, float]]] = {
-    "wikitext": _wikitext,
+    WIKITEXT: _wikitext,
     "lambada": _lambada,
     "sst2": _sst2,
 }
