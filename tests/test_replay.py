@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+import train.replay as replay_module
 from eavss.batches import TokenSequence
 from tests.toys import EXAMPLES, arguments, tiny_model, tiny_tokenizer
 from train.encoding import Encoder
@@ -51,7 +52,8 @@ def mean_divergence(trainer: ContrastiveTrainer, texts: list[TokenSequence]) -> 
     return sum(found) / len(found)
 
 
-def test_texts_are_the_bases_own_and_repeat(replay: Replay) -> None:
+def test_texts_are_the_bases_own_and_repeat(replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EAVSS_CACHE", str(tmp_path))  # not what the fixture kept
     again, other = (write_replay(tiny_model("llama"), tiny_tokenizer(), seed=seed) for seed in (3, 4))
     assert replay.texts == again.texts
     assert replay.texts != other.texts
@@ -62,6 +64,13 @@ def test_texts_are_the_bases_own_and_repeat(replay: Replay) -> None:
     text = replay.texts[70]
     expected = model(input_ids=torch.tensor([text.ids])).logits[0, :-1]
     torch.testing.assert_close(model.get_output_embeddings()(replay.states[text]), expected)
+
+
+def test_texts_are_kept_for_the_next_run(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_module, "_write", lambda *_: pytest.fail("the kept texts were not used"))
+    again = write_replay(tiny_model("llama"), tiny_tokenizer(), seed=3)
+    assert again.texts == replay.texts
+    torch.testing.assert_close(again.states, replay.states, rtol=0, atol=0)
 
 
 def test_divergence_is_that_of_the_distributions() -> None:

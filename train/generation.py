@@ -1,7 +1,5 @@
 """The model's own answers, from which its hallucinations are mined."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +7,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
-from train.distributed import from_main, map_sharded
-from train.files import cache_folder, write_text
-from train.hardware import is_main_process
-from train.models import fingerprint
+from train.distributed import map_sharded
+from train.kept import kept
 
 _BATCH = 16
 _NEW_TOKENS = 16
@@ -43,18 +39,11 @@ class AnswerWriter:
 
     def __call__(self, examples: Sequence[Example]) -> list[list[str]]:
         """For each example the answers written; an answer that did not end within 16 tokens is left out."""
-        cached = cache_folder() / "answers" / f"{self._key(examples)}.json"
-        kept: list[list[str]] | None = from_main(
-            lambda: json.loads(cached.read_text(encoding="utf-8")) if cached.is_file() else None
-        )
-        if kept is not None:
-            return kept
         prompts = [self._prompt(example) for example in examples]
         batches = [(start, prompts[start : start + _BATCH]) for start in range(0, len(prompts), _BATCH)]
-        written = [answers for batch in map_sharded(self._write, batches, "mining answers") for answers in batch]
-        if is_main_process():
-            write_text(cached, json.dumps(written))
-        return written
+        settings = [self.answers, self.seed, _BATCH, _NEW_TOKENS, prompts]
+        written = kept("answers", self.model, settings, lambda: map_sharded(self._write, batches, "mining answers"))
+        return [answers for batch in written for answers in batch]
 
     def _prompt(self, example: Example) -> str:
         short = [shot for shot in self.shots if len(shot.truthful[0]) <= _SHOT_CHARACTERS]
@@ -89,9 +78,3 @@ class AnswerWriter:
             line, newline, _ = str(self.tokenizer.decode(ids, skip_special_tokens=True)).lstrip(" ").partition("\n")
             texts.append(line.strip().rstrip(".") if newline or ended else "")
         return texts
-
-    def _key(self, examples: Sequence[Example]) -> str:
-        digest = hashlib.sha256(fingerprint(self.model))
-        settings = [self.answers, self.seed, _BATCH, _NEW_TOKENS, str(self.model.dtype)]
-        digest.update(json.dumps([settings, [self._prompt(example) for example in examples]]).encode())
-        return digest.hexdigest()[:32]

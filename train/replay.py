@@ -8,6 +8,7 @@ them (learning without forgetting, Li and Hoiem, 2016).
 
 import random
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eavss.batches import TokenSequence
 from train.distributed import map_sharded
+from train.kept import kept
 
 REPLAY_TEXTS = 128
 REPLAY_TOKENS = 64
@@ -42,29 +44,31 @@ NONE = Replay([], {})
 
 
 def write_replay(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> Replay:
-    """Let the base, whole on each rank and without an adapter, write 128 texts of 64 tokens at temperature 1."""
+    """Let the base, whole on each rank and without an adapter, write 128 texts of 64 tokens at temperature 1.
+
+    The texts are kept on disk.
+    """
     model.eval()
+    special = sorted(tokenizer.all_special_ids)
     starts = list(range(0, REPLAY_TEXTS, _BATCH))
-    parts = map_sharded(lambda start: _batch(model, tokenizer, seed, start), starts, "writing texts to replay")
-    return Replay([text for part in parts for text in part], {text: s for part in parts for text, s in part.items()})
+    settings = [seed, starts, REPLAY_TOKENS, special, len(tokenizer)]
 
+    def write() -> list[list[list[int]]]:
+        batch = partial(_write, model, tokenizer, special, seed)
+        return map_sharded(batch, starts, "writing texts to replay")
 
-def _batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int, start: int
-) -> dict[TokenSequence, Tensor]:
-    """Some texts with their states."""
-    ids = _write(model, tokenizer, seed, start)
-    return {
-        TokenSequence(tuple(row), 1, len(row)): states
-        for row, states in zip(ids, _entering_head(model, ids), strict=True)
-    }
+    batches = kept("replay", model, settings, write)
+    read = map_sharded(lambda ids: _entering_head(model, ids), batches, "reading them")
+    texts = [TokenSequence(tuple(row), 1, len(row)) for ids in batches for row in ids]
+    return Replay(texts, dict(zip(texts, (states for batch in read for states in batch), strict=True)))
 
 
 @torch.no_grad()
-def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int, start: int) -> list[list[int]]:
+def _write(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, special: list[int], seed: int, start: int
+) -> list[list[int]]:
     torch.manual_seed(seed * 1_000_003 + start)  # the texts do not depend on how many ranks share the batches
-    special = torch.tensor(sorted(tokenizer.all_special_ids), dtype=torch.long)
-    plain = torch.ones(len(tokenizer)).index_fill(0, special, 0)
+    plain = torch.ones(len(tokenizer)).index_fill(0, torch.tensor(special, dtype=torch.long), 0)
     first = torch.multinomial(plain, _BATCH).unsqueeze(1).to(model.device)
     written: Tensor = model.generate(  # type: ignore[operator] # (torch's __getattr__)
         input_ids=first,
