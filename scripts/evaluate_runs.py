@@ -45,11 +45,11 @@ def read_runs(folders: list[Path], words: list[str]) -> tuple[list[Run], EavssAr
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise RecipeError(f"command line: two runs are named {twice[0]}, and their figures go to a folder of that name")
-    args, training = parse(["--config", str(runs[0].folder / "recipe.yaml"), *words])
+    recipes = [parse(["--config", str(run.folder / "recipe.yaml"), *words]) for run in runs]
+    args, training = recipes[0]
     if any(Path(str(training.output_dir)).resolve() == run.folder.resolve().parent for run in runs):
         raise RecipeError(f"--output_dir: {training.output_dir} holds the runs themselves; name another folder")
-    for run in runs:
-        own, _ = parse(["--config", str(run.folder / "recipe.yaml"), *words])
+    for run, (own, _) in zip(runs, recipes, strict=True):
         other = next((key for key in _SHARED if getattr(own, key) != getattr(args, key)), None)
         if other:
             values = f"{getattr(own, other)!r}, that of {runs[0].folder} {getattr(args, other)!r}"
