@@ -1,7 +1,7 @@
 """Is choosing blocks by a score better than by chance, and worth its compute? Measured on one's own model.
 
     python scripts/compare_selectors.py --model_name_or_path ORG/MODEL --cells cells.jsonl
-        [--datasets truthfulqa sciq triviaqa] [--seeds 0 1 2] [--selectors eavss:contrast random:0 all ...]
+        [--datasets truthfulqa sciq triviaqa] [--seeds 0 1 2] [--selectors eavss:contrast random:0 all layers:8,11 ...]
         [--steps 48] [--learning_rates 4e-4 8e-4 1.6e-3] [--report_only] [--json FILE] [--plot FILE]
 
 For each data set, seed and way to select: train an adapter on the selected blocks, and measure the gain in the set's
@@ -29,7 +29,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from eavss.blocks import find_blocks
-from eavss.selectors import count_to_select
+from eavss.selectors import check_layers, count_to_select
 from train.arguments import REPOSITORY, EavssArguments
 from train.command import Parser, check_is_file, exit_status
 from train.comparison import FLOPS, STEPS, Cell, comparison_table, plot_comparison, summarise
@@ -118,6 +118,9 @@ class Matrix:
         names = {count_to_select(fraction, total): f"random:{_GRID_RANDOM}"}
         if "all" in self.options.selectors:
             names[total] = "all"
+        for name in self.options.selectors:
+            if listed := check_selector(name).get("layers"):
+                names.setdefault(len(check_layers(listed, total)), name)
         for dataset in self.options.datasets:
             self._run_grid(dataset, names)
         grid = [cell for cell in self.file.read() if cell["budget"] == _GRID]

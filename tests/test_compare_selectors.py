@@ -110,6 +110,16 @@ def test_choices_of_the_same_blocks_share_a_run(model: Path, tmp_path: Path, mon
     assert [c | {"selector": "hsav"} for c in probe] == hsav
 
 
+def test_listed_blocks_take_a_rate_of_their_own_number(model: Path, tmp_path: Path) -> None:
+    cells = tmp_path / "cells.jsonl"
+    given = words(model, cells, "--datasets", "nq", "--seeds", "0")
+    assert run([*given, "--selectors", "layers:3,0,2", "layers:1,2"]) == 0
+    grid = {cell["selector"] for cell in read(cells) if cell["budget"] == "grid"}
+    assert grid == {"random:1000", "layers:3,0,2"}
+    layers = {cell["selector"]: cell["layers"] for cell in read(cells) if cell["budget"] == "steps"}
+    assert layers == {"layers:3,0,2": [0, 2, 3], "layers:1,2": [1, 2]}
+
+
 @pytest.mark.slow
 def test_the_base_is_left_as_it_was(model: Path, tmp_path: Path) -> None:
     """The same choice after another one gains the same: nothing of an adapter stays."""
@@ -124,6 +134,8 @@ def test_the_base_is_left_as_it_was(model: Path, tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--selectors", "best"], "--selectors: 'best' should be one of eavss:contrast"),
+        (["--selectors", "layers:3,9"], "layers: [9] lie outside the model's blocks, which are 0 to 3"),
+        (["--selectors", "layers:3-4"], "--selectors: 'layers:3-4' should be one of eavss:contrast"),
         (["--selectors", "eavss"], "--selectors: 'eavss' should be one of eavss:contrast"),
         (["--datasets", "demo2"], "--datasets: there is no recipe for 'demo2'"),
         (["--seed", "3"], "--seed cannot be set, since the comparison sets it"),

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,9 +86,12 @@ class Trials:
         return self.training.seed
 
     def layers(self, name: str) -> list[int]:
-        """The blocks that a selector picks, from one profile of the training questions."""
+        """The blocks that a selector picks, from one profile of the training questions, or that its name lists."""
+        options = check_selector(name)
+        if "layers" in options:
+            return sorted(options["layers"])
         scores, draws = self._scores
-        return select_layers(scores, fraction=self.args.select_fraction, draws=draws, **check_selector(name))
+        return select_layers(scores, fraction=self.args.select_fraction, draws=draws, **options)
 
     @cached_property
     def _scores(self) -> tuple[list[dict[str, Any]], Tensor]:
@@ -160,7 +164,8 @@ class Trials:
 
 
 def check_selector(name: str) -> dict[str, Any]:
-    """The options of `select_layers` that a name stands for: a selector, with a form, an estimator or a number.
+    """The options of `select_layers` that a name stands for: a selector, with a form, an estimator or a number; of
+    `layers:8,11,14` the `layers` themselves.
 
     Raises:
         RecipeError: there is no such selector.
@@ -169,6 +174,8 @@ def check_selector(name: str) -> dict[str, Any]:
     match selector, variant:
         case "random", number if number.isdigit():
             return {"selector": selector, "seed": int(number)}
+        case "layers", numbers if re.fullmatch(r"\d+(,\d+)*", numbers):
+            return {"layers": [int(number) for number in numbers.split(",")]}
         case "eavss", "contrast" | "conditional":
             return {"selector": selector, "form": variant}
         case "avss", "paper" | "scale_free":
@@ -177,5 +184,5 @@ def check_selector(name: str) -> dict[str, Any]:
             return {"selector": selector}
     raise RecipeError(
         f"--selectors: {name!r} should be one of eavss:contrast, eavss:conditional, avss:paper, avss:scale_free, hsav, "
-        "block_influence, probe, cost_aware, first, middle, last, all, random:NUMBER"
+        "block_influence, probe, cost_aware, first, middle, last, all, random:NUMBER, layers:NUMBER,NUMBER,..."
     )
