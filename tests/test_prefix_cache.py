@@ -57,6 +57,21 @@ def test_references_are_the_base_models(model: PreTrainedModel, pack: bool) -> N
         assert found[s] == pytest.approx(expected, abs=1e-4)
 
 
+def test_known_references_spare_the_blocks_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same states and references, and nothing from the layer on runs."""
+    model = tiny_model("llama")
+    packer = Packer.of(model)
+    whole = read_base(model, SEQUENCES, packer, 300, 2, 1e9)
+    monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "another"))
+    find_blocks(model).modules[2].register_forward_hook(lambda *_: pytest.fail("block 2 ran"))
+    short = read_base(model, SEQUENCES, packer, 300, 2, 1e9, whole.references)
+    assert short.references == whole.references
+    assert short.prefix is not None
+    assert whole.prefix is not None
+    torch.testing.assert_close(short.prefix.states, whole.prefix.states, rtol=0, atol=0)
+    assert whole.prefix.states.abs().sum(1).min() > 0
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "qwen2", "bloom", "gemma2"])
 @pytest.mark.parametrize("layer", [1, BLOCKS - 1])
 @torch.no_grad()

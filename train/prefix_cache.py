@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -32,6 +32,7 @@ from train.packing import Group, PackedBatch, Packer, row_length
 
 _LONGEST_ROW = 512
 
+References = dict[TokenSequence, float]
 Pieces = dict[tuple[tuple[int, ...], tuple[int, ...]], int]
 
 
@@ -77,7 +78,7 @@ class FrozenBase:
         prefix: None where nothing is cached.
     """
 
-    references: dict[TokenSequence, float]
+    references: References
     prefix: PrefixCache | None
 
 
@@ -98,6 +99,7 @@ def read_base(
     token_budget: int,
     layer: int | None,
     limit_bytes: float,
+    references: References | None = None,
 ) -> FrozenBase:
     """Run the base once over all sequences, sharded over the ranks, unless an earlier run has left its cache.
 
@@ -106,6 +108,7 @@ def read_base(
         sequences: everything that will be trained on; repetitions count once.
         layer: the block whose input is kept; None: keep nothing.
         limit_bytes: how much all caches together may take; the longest unused ones make room.
+        references: of all sequences, where an earlier pass has read them: then this one ends at `layer`.
 
     Raises:
         ValueError: the model has an adapter.
@@ -119,7 +122,7 @@ def read_base(
         [groups[i] for i in batch] for batch in group_by_length([row_length(group) for group in groups], token_budget)
     ]
     if layer is None:
-        return FrozenBase(_run(model, batches, packer, None), None)
+        return FrozenBase(references or _run(model, batches, packer, None), None)
     in_order = [sequence for group in by_prompt.values() for sequence in group]  # whatever the token budget
     offsets = _offsets(by_prompt)
     shape = (_tokens(offsets), _width(model))
@@ -131,7 +134,10 @@ def read_base(
         partial = Path(from_main(lambda: str(_start(folder, size, limit_bytes))))
         prefix = PrefixCache(layer, _map(partial, shape, model.dtype), offsets)
         try:
-            references = _run(model, batches, packer, prefix)
+            if references is None:
+                references = _run(model, batches, packer, prefix)
+            else:
+                map_sharded(lambda groups: _keep(model, packer(groups), prefix), batches, "reading up to the blocks")
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -169,9 +175,7 @@ def _width(model: PreTrainedModel) -> int:
     return width
 
 
-def _run(
-    model: PreTrainedModel, batches: list[list[Group]], packer: Packer, prefix: PrefixCache | None
-) -> dict[TokenSequence, float]:
+def _run(model: PreTrainedModel, batches: list[list[Group]], packer: Packer, prefix: PrefixCache | None) -> References:
     """The reference of each sequence, in the batches' order; fills `prefix`."""
     model.eval()
     work = map_sharded(lambda groups: _read(model, groups, packer, prefix), batches, "reading the training sequences")
@@ -195,6 +199,22 @@ def _read(model: PreTrainedModel, groups: list[Group], packer: Packer, prefix: P
         prefix.keep(batch, entering[0].cpu())
     sums: list[float] = moved.answer_sums(judge(logits, moved.targets)[0]).tolist()
     return sums
+
+
+class _Reached(Exception):  # noqa: N818 - not an error
+    """The block whose input is wanted is about to run."""
+
+
+@torch.no_grad()
+def _keep(model: PreTrainedModel, batch: PackedBatch, prefix: PrefixCache) -> None:
+    """Fill `prefix` alone."""
+
+    def keep(states: Tensor) -> None:
+        prefix.keep(batch, states.cpu())
+        raise _Reached
+
+    with capture_block_input(find_blocks(model), prefix.layer, keep), suppress(_Reached):
+        model(**batch.to(model.device).inputs, use_cache=False)
 
 
 def _key(model: PreTrainedModel, offsets: Pieces, layer: int, packer: Packer) -> str:

@@ -66,7 +66,7 @@ class Trials:
     tokenizer: PreTrainedTokenizerBase
     args: EavssArguments
     training: TrainingArguments
-    _bases: dict[int, tuple[FrozenBase, float]] = field(default_factory=dict)
+    _bases: dict[int, FrozenBase] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         set_seed(self.seed)
@@ -106,7 +106,7 @@ class Trials:
 
     def run(self, layers: list[int], learning_rate: float, budgets: dict[str, int]) -> list[Cell]:
         """Train on `layers`, and measure after as many steps as each budget allows."""
-        base, reading = self._base(layers)
+        base = self._base(layers)
         set_seed(self.seed)
         adapted = add_lora(self.model, layers, self.args)
         training = copy.copy(self.training)
@@ -134,7 +134,7 @@ class Trials:
                     "gain": round(fmean(gains), 5),
                     "gains": [round(gain, 4) for gain in gains],
                     "flops": self.costs.reading + steps * self.step_flops(layers),
-                    "seconds": round(reading + seconds, 1),
+                    "seconds": round(seconds, 1),
                     "trained_parameters": self.costs.adapter * len(layers),
                 }
             )
@@ -142,20 +142,20 @@ class Trials:
         gc.collect()
         return cells
 
-    def _base(self, layers: list[int]) -> tuple[FrozenBase, float]:
-        """References and frozen prefix, read once for all choices with the same lowest block, and the seconds."""
+    def _base(self, layers: list[int]) -> FrozenBase:
+        """References, read once for all choices, and the frozen prefix, for all with the same lowest block."""
         lowest = layers[0]
         if lowest not in self._bases:
-            start = time.perf_counter()
-            base = read_base(
+            earlier = next(iter(self._bases.values()), None)
+            self._bases[lowest] = read_base(
                 self.model,
                 [*self.pairs.sequences(), *self.replay.texts],
                 self.packer,
                 self.args.eval_token_budget,
                 prefix_layer(self.model, layers, self.pairs, self.args),
                 self.args.prefix_cache_gb * 1e9,
+                earlier.references if earlier else None,
             )
-            self._bases[lowest] = (base, time.perf_counter() - start)
         return self._bases[lowest]
 
     def _measure(self, model: Any, description: str) -> list[float]:
