@@ -117,11 +117,14 @@ class Trials:
         snapshots = Snapshots(set(budgets.values()))
         trainer.add_callback(snapshots)
         trainer.train()
+        gains_after: dict[int, list[float]] = {}
         cells = []
         for budget, steps in budgets.items():
             tensors, seconds = snapshots.kept[steps]
-            set_peft_model_state_dict(adapted, tensors)
-            gains = [a - b for a, b in zip(self._measure(adapted, budget), self.before, strict=True)]
+            if steps not in gains_after:
+                set_peft_model_state_dict(adapted, tensors)
+                gains_after[steps] = [a - b for a, b in zip(self._measure(adapted, budget), self.before, strict=True)]
+            gains = gains_after[steps]
             cells.append(
                 {
                     "dataset": self.args.dataset,
