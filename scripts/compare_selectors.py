@@ -24,13 +24,13 @@ from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers, count_to_select
 from train.arguments import REPOSITORY, EavssArguments
+from train.cells import GRID, CellFile
 from train.command import Parser, check_is_file, exit_status
 from train.comparison import FLOPS, STEPS, Cell, comparison_table, plot_comparison, summarise
 from train.errors import RecipeError
@@ -44,7 +44,6 @@ _SELECTORS = (
     *("eavss:contrast", "eavss:conditional", "cost_aware", "avss:paper", "block_influence", "probe"),
     *("first", "middle", "last", "all", *(f"random:{number}" for number in range(5))),
 )
-_GRID = "grid"
 _GRID_RANDOM = 1000  # a choice that no `random:N` above is
 _GRID_SHARE = 0.25
 _FIXED = {
@@ -53,45 +52,6 @@ _FIXED = {
     "logging_strategy": "no",
     "disable_tqdm": "true",
 }
-
-
-@dataclass(frozen=True)
-class CellFile:
-    """The finished cells on disk, one a line."""
-
-    path: Path
-    settings: dict[str, str]  # of each data set
-
-    def read(self) -> list[Cell]:
-        """All cells so far.
-
-        Raises:
-            RecipeError: the file is not one of cells, or they were made with other settings.
-        """
-        if not self.path.is_file():
-            return []
-        try:
-            cells: list[Cell] = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            others = [
-                cell for cell in cells if cell["settings"] != self.settings.get(cell["dataset"], cell["settings"])
-            ]
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError, OSError):
-            raise RecipeError(f"--cells: {self.path} holds something else than cells; name another file") from None
-        if others:
-            where = f"those of {others[0]['dataset']} in {self.path}"
-            raise RecipeError(f"--cells: {where} were made with other settings; name another file")
-        return cells
-
-    def finished(self) -> list[Cell]:
-        """Those of selectors, without the grid of learning rates."""
-        return [cell for cell in self.read() if cell["budget"] != _GRID]
-
-    def add(self, cells: list[Cell], **more: Any) -> None:
-        """Append the cells of one run in one write, so that a file written by two processes stays whole."""
-        lines = "".join(json.dumps({"settings": self.settings[cell["dataset"]]} | cell | more) + "\n" for cell in cells)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(lines)
 
 
 @dataclass(frozen=True)
@@ -123,7 +83,7 @@ class Matrix:
                 names.setdefault(len(check_layers(listed, total)), name)
         for dataset in self.options.datasets:
             self._run_grid(dataset, names)
-        grid = [cell for cell in self.file.read() if cell["budget"] == _GRID]
+        grid = [cell for cell in self.file.read() if cell["budget"] == GRID]
         gains = {
             count: {
                 rate: fmean(
@@ -141,7 +101,7 @@ class Matrix:
         done = {
             (len(cell["layers"]), cell["learning_rate"])
             for cell in self.file.read()
-            if cell["budget"] == _GRID and cell["dataset"] == dataset
+            if cell["budget"] == GRID and cell["dataset"] == dataset
         }
         wanted = [(n, rate) for n in names for rate in self.options.learning_rates if (n, rate) not in done]
         if not wanted:
@@ -149,7 +109,7 @@ class Matrix:
         args, training = self.recipes[dataset]
         trials = self._trials(replace(args, validation_share=_GRID_SHARE), training, seed=0)
         for count, rate in wanted:
-            cells = trials.run(trials.layers(names[count]), rate, {_GRID: self.options.steps})
+            cells = trials.run(trials.layers(names[count]), rate, {GRID: self.options.steps})
             self.file.add(cells, selector=names[count])
             say(f"{dataset}, {count} blocks, learning rate {rate:g}: {100 * cells[0]['gain']:+.1f} points")
 

@@ -1,19 +1,14 @@
 """One pass of the frozen base over everything that will be trained on: the reference log-probabilities, and what enters
-the lowest selected block, kept on disk so that training can start there.
-
-    $EAVSS_CACHE/prefix/KEY/states.bin         one row of H numbers a token, memory-mapped; no padding
-                            references.json    written last, so a folder that holds it is whole
+the lowest selected block, kept on disk (`train.prefix_store`) so that training can start there.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -24,11 +19,12 @@ from eavss.batches import TokenSequence, group_by_length
 from eavss.blocks import capture_block_input, find_blocks
 from train.distributed import from_main, map_sharded
 from train.errors import ModelError
-from train.files import cache_folder, write_json
+from train.files import cache_folder
 from train.hardware import is_main_process
 from train.logits import judge, logits_at
 from train.models import fingerprint
 from train.packing import Group, PackedBatch, Packer, row_length
+from train.prefix_store import finish_cache, kept_references, map_states, start_cache
 
 _LONGEST_ROW = 512
 
@@ -128,11 +124,11 @@ def read_base(
     shape = (_tokens(offsets), _width(model))
     key = from_main(lambda: _key(model, offsets, layer, packer))
     folder = cache_folder() / "prefix" / key
-    kept = from_main(lambda: _kept(folder))
+    kept = from_main(lambda: kept_references(folder))
     if kept is None:
         size = shape[0] * shape[1] * model.dtype.itemsize
-        partial = Path(from_main(lambda: str(_start(folder, size, limit_bytes))))
-        prefix = PrefixCache(layer, _map(partial, shape, model.dtype), offsets)
+        partial = Path(from_main(lambda: str(start_cache(folder, size, limit_bytes))))
+        prefix = PrefixCache(layer, map_states(partial, shape, model.dtype), offsets)
         try:
             if references is None:
                 references = _run(model, batches, packer, prefix)
@@ -142,9 +138,9 @@ def read_base(
             shutil.rmtree(partial, ignore_errors=True)
             raise
         if is_main_process():
-            _finish(partial, folder, [references[sequence] for sequence in in_order])
+            finish_cache(partial, folder, [references[sequence] for sequence in in_order])
         return FrozenBase(references, prefix)
-    prefix = PrefixCache(layer, _map(folder, shape, model.dtype), offsets)
+    prefix = PrefixCache(layer, map_states(folder, shape, model.dtype), offsets)
     return FrozenBase(dict(zip(in_order, kept, strict=True)), prefix)
 
 
@@ -222,53 +218,3 @@ def _key(model: PreTrainedModel, offsets: Pieces, layer: int, packer: Packer) ->
     digest = hashlib.sha256(fingerprint(model))
     digest.update(json.dumps([layer, str(model.dtype), packer.attention, list(offsets)]).encode())
     return digest.hexdigest()[:32]
-
-
-def _kept(folder: Path) -> list[float] | None:
-    path = folder / "references.json"
-    if not path.is_file():
-        return None
-    os.utime(folder)  # used just now
-    references: list[float] = json.loads(path.read_text(encoding="utf-8"))
-    return references
-
-
-def _start(folder: Path, size: int, limit_bytes: float) -> Path:
-    """A new folder, with a file of `size` bytes to fill, under a name of its own until it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _make_room(folder.parent, limit_bytes - size)
-    partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    with open(partial / "states.bin", "wb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told here; writing to a mapped file would crash
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise ModelError(
-                f"no room for the frozen-prefix cache, {size / 1e9:.3g} GB in {folder.parent} ({error.strerror}); "
-                "let EAVSS_CACHE name another folder, or set prefix_cache_gb: 0"
-            ) from None
-    return partial
-
-
-def _make_room(parent: Path, room: float) -> None:
-    """Remove the longest unused caches until the rest take at most `room` bytes."""
-    newest_first = sorted(parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
-    for folder in newest_first:
-        room -= sum(file.stat().st_size for file in folder.iterdir())
-        if room < 0:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _finish(partial: Path, folder: Path, references: list[float]) -> None:
-    write_json(partial / "references.json", references)
-    try:
-        partial.replace(folder)
-    except OSError:  # another run has filled the same cache meanwhile
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _map(folder: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    path = folder / "states.bin"
-    if not path.is_file():
-        raise ModelError(f"EAVSS_CACHE: no {path} here; name a folder that all nodes share, or set prefix_cache_gb: 0")
-    return torch.from_file(str(path), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
