@@ -150,7 +150,9 @@ def _without(side: str) -> Iterator[None]:
         yield
 
 
-def _all_logits(model: Any, _causal_lm: Any, inputs: dict[str, Any], rows: Tensor, columns: Tensor) -> Tensor:
+def _all_logits(
+    model: Any, _causal_lm: Any, inputs: dict[str, Any], rows: Tensor, columns: Tensor, _beside: None = None
+) -> Tensor:
     logits: Tensor = model(**inputs).logits[rows, columns]
     return logits
 
