@@ -64,7 +64,9 @@ def test_known_references_spare_the_blocks_above(tmp_path: Path, monkeypatch: py
     whole = read_base(model, SEQUENCES, packer, 300, 2, 1e9)
     monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "another"))
     find_blocks(model).modules[2].register_forward_hook(lambda *_: pytest.fail("block 2 ran"))
+    model.train()
     short = read_base(model, SEQUENCES, packer, 300, 2, 1e9, whole.references)
+    assert not model.training
     assert short.references == whole.references
     assert short.prefix is not None
     assert whole.prefix is not None

@@ -112,6 +112,7 @@ def read_base(
     """
     if any(isinstance(module, BaseTunerLayer) for module in model.modules()):
         raise ValueError("references must come from the base, before an adapter is put on it")
+    model.eval()
     by_prompt = _by_prompt(sequences)
     groups = [part for group in by_prompt.values() for part in packer.divide(group, _LONGEST_ROW)]
     batches = [
@@ -173,7 +174,6 @@ def _width(model: PreTrainedModel) -> int:
 
 def _run(model: PreTrainedModel, batches: list[list[Group]], packer: Packer, prefix: PrefixCache | None) -> References:
     """The reference of each sequence, in the batches' order; fills `prefix`."""
-    model.eval()
     work = map_sharded(lambda groups: _read(model, groups, packer, prefix), batches, "reading the training sequences")
     sums = [value for batch in work for value in batch]
     if any(value != value for value in sums):
