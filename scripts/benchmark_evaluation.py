@@ -10,7 +10,6 @@ runs at batch sizes 1, 8 and 32, of which the fastest counts. Both times hold to
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data import truthfulqa, wikiqa
 from data.sources import SAMPLES
+from scripts.measuring import seconds
 from train.arguments import REPOSITORY
 from train.encoding import Encoder
 from train.files import cache_folder, write_json, write_text
@@ -63,15 +63,6 @@ def local_task(definition: Path, module: ModuleType, root: Path, folder: Path) -
     path = folder / f"{config['task']}.yaml"
     write_text(path, yaml.safe_dump(config))
     return TaskManager().load(str(path))["tasks"][config["task"]]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """The wall-clock time of `work`."""
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def measure(requests: list[Any], model: Any, tokenizer: Any, repeats: int, token_budget: int) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import statistics
 from pathlib import Path
 
 import torch
-from benchmark_evaluation import seconds
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from data.sources import SAMPLES, load_sides
 from eavss.profile import PairedBatch, profile_batch
+from scripts.measuring import seconds
 from train.arguments import REPOSITORY
 from train.encoding import Encoder
 from train.files import write_json

@@ -3,9 +3,7 @@
 import argparse
 import contextlib
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +11,6 @@ from unittest.mock import patch
 import datasets
 import torch
 import transformers
-from peft import LoraConfig
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedModel
@@ -22,12 +19,14 @@ from trl import DPOConfig, DPOTrainer
 from data.sources import load_sides
 from eavss.batches import TokenSequence
 from eavss.blocks import find_blocks
+from scripts.measuring import Peak, Work, forward_rate, seconds
 from train import packing
+from train.adapters import add_lora, lora_config
 from train.arguments import EavssArguments
 from train.encoding import Encoder
 from train.files import write_json
 from train.hardware import choose_dtype, prepare_process
-from train.models import add_lora, choose_training_attention, load_tokenizer
+from train.models import choose_training_attention, load_tokenizer
 from train.packing import PackedBatch, Packer
 from train.pairs import ContrastPairs, make_pairs
 from train.parse import parse
@@ -44,38 +43,6 @@ SHAPES = {
     "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 30, "num_attention_heads": 4},
 }
 RANK, LEARNING_RATE = 8, 1e-4
-Work = Callable[[], object]
-
-
-class Peak:
-    """The most memory that this process holds beyond what it held at the start, mapped files left out; bytes."""
-
-    def __init__(self) -> None:
-        self._start = self._now()
-        self._most = self._start
-        self._running = True
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    @staticmethod
-    def _now() -> int:
-        if torch.cuda.is_available():
-            return torch.cuda.memory_allocated()
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("RssAnon:")[1].split()[0]) * 1024
-
-    def _watch(self) -> None:
-        while self._running:
-            self._most = max(self._most, self._now())
-            time.sleep(0.005)
-
-    def stop(self) -> int:
-        self._running = False
-        self._thread.join()
-        most = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self._most
-        return most - self._start
 
 
 def load(options: argparse.Namespace) -> PreTrainedModel:
@@ -195,13 +162,7 @@ def trl(options: argparse.Namespace, model: PreTrainedModel, best: bool) -> Work
     )
     if best:
         config.activation_checkpointing = config.gradient_checkpointing = False
-    adapter = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=RANK,
-        lora_alpha=args.lora_alpha,
-        target_modules=find_blocks(model).linear_names(),
-        layers_to_transform=options.layers if best else None,
-    )
+    adapter = lora_config(model, options.layers if best else list(range(len(find_blocks(model).modules))), args)
     rows = datasets.Dataset.from_list(text)
     reference = DPOTrainer._precompute_ref_logps
     late: list[Work] = []
@@ -220,25 +181,6 @@ def trl(options: argparse.Namespace, model: PreTrainedModel, best: bool) -> Work
         trainer.train()
 
     return work
-
-
-@torch.no_grad()
-def forward_rate(model: PreTrainedModel) -> float:
-    """FLOPs a second of a bare forward pass over 16 texts of 64 tokens, with no logits but the last; median of 5."""
-    ids = torch.ones(16, 64, dtype=torch.long, device=model.device)
-    with FlopCounterMode(display=False) as counter:
-        model(input_ids=ids, use_cache=False, logits_to_keep=1)
-    times = sorted(seconds(lambda: model(input_ids=ids, use_cache=False, logits_to_keep=1)) for _ in range(5))
-    return counter.get_total_flops() / times[2]
-
-
-def seconds(work: Work) -> float:
-    """The wall-clock time of `work`."""
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def main() -> None:

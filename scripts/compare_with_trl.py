@@ -25,6 +25,7 @@ from trl import DPOConfig, DPOTrainer
 
 from data.examples import Example
 from eavss.blocks import find_blocks
+from train.adapters import lora_config
 from train.arguments import EavssArguments
 from train.benchmarks import leading_metric, load_benchmarks
 from train.command import Parser, check_is_file, exit_status
@@ -34,7 +35,7 @@ from train.files import write_json
 from train.hardware import say
 from train.likelihood import AnswerScorer
 from train.metrics import CONTRAST, LEADING
-from train.models import load_model, load_tokenizer, lora_config
+from train.models import load_model, load_tokenizer
 from train.packing import Packer
 from train.pairs import ContrastPairs, make_pairs
 from train.parse import parse

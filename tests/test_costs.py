@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from eavss.costs import ForwardCosts, forward_costs
 from tests.toys import BLOCKS, HIDDEN, VOCABULARY, arguments, tiny_model
-from train.models import add_lora, lora_parameters
+from train.adapters import add_lora, lora_parameters
 
 
 def test_training_costs_by_hand() -> None:

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from scripts import export_checkpoint
 from tests.toys import save_tiny
+from train.adapters import trainable_blocks
 from train.arguments import REPOSITORY
-from train.models import trainable_blocks
 
 pytestmark = pytest.mark.slow
 FILES = {"layers.json", "layers.png", "pairs.safetensors", "results.json", "report.html", "adapter"}

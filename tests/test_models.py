@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.toys import KINDS, arguments, tiny_model, tiny_tokenizer
+from train.adapters import add_lora, trainable_blocks
 from train.errors import ModelError, RecipeError
-from train.models import add_lora, load_model, load_tokenizer, trainable_blocks
+from train.models import load_model, load_tokenizer
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,8 @@ from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralFo
 from eavss.batches import TokenSequence
 from tests.toys import KINDS, naive_logprobs, tiny_model
 from train.logits import judge, logits_at
-from train.packing import Packer, can_pack, fill_rows, row_length, rows_of
+from train.packing import Packer, can_pack, row_length
+from train.rows import fill_rows, rows_of
 
 
 def sequence(prompt: int, answer: int, shift: int = 0, end: bool = True) -> TokenSequence:

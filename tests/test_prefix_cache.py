@@ -16,11 +16,11 @@ from transformers import (
 from eavss.blocks import enter_at, find_blocks
 from eavss.errors import EavssError
 from tests.toys import BLOCKS, EXAMPLES, arguments, count_hooks, naive_logprobs, tiny_model, tiny_tokenizer
+from train.adapters import add_lora
 from train.encoding import Encoder
 from train.errors import ModelError
 from train.files import cache_folder
 from train.logits import judge, logits_at
-from train.models import add_lora
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.prefix_cache import FrozenBase, read_base, size_in_bytes

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import train.replay as replay_module
 from eavss.batches import TokenSequence
 from tests.toys import EXAMPLES, arguments, tiny_model, tiny_tokenizer
+from train.adapters import add_lora
 from train.encoding import Encoder
 from train.losses import divergence
-from train.models import add_lora
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.plan import pair_costs

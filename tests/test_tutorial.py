@@ -8,8 +8,8 @@ import pytest
 from peft import LoraConfig
 from PIL import Image
 
+from train.adapters import trainable_blocks
 from train.arguments import REPOSITORY
-from train.models import trainable_blocks
 
 
 @pytest.mark.slow

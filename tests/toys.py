@@ -23,10 +23,10 @@ from transformers import (
 )
 
 from data.examples import Example
+from train.adapters import add_lora
 from train.arguments import EavssArguments
 from train.encoding import Encoder
 from train.likelihood import AnswerScorer
-from train.models import add_lora
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.parse import parse

@@ -20,6 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers
+from train.adapters import add_lora, lora_targets
 from train.arguments import EavssArguments
 from train.benchmarks import load_benchmarks
 from train.command import exit_status
@@ -30,14 +31,7 @@ from train.evaluation import compare_runs, evaluate, write_items
 from train.export import save_adapter
 from train.files import write_json, write_text
 from train.hardware import choose_dtype, is_main_process, peak_memory_bytes, say
-from train.models import (
-    add_lora,
-    choose_training_attention,
-    load_adapted,
-    load_model,
-    load_tokenizer,
-    lora_targets,
-)
+from train.models import choose_training_attention, load_adapted, load_model, load_tokenizer
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.parse import parse

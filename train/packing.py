@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from eavss.batches import TokenSequence
+from train.rows import fill_rows
 from train.shared_prompts import can_share
 
 # The sequences of one prompt: TokenSequences with equal `prompt`.
@@ -153,30 +154,6 @@ class Packer:
         lengths = [row_length(group) for group in groups]
         rows = fill_rows(lengths) if self.packs else [[index] for index in range(len(groups))]
         return _pack(groups, rows, self.dtype, self.attention, unscored)
-
-
-def fill_rows(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices of groups in rows that pad to few tokens: of several widths the one that needs the least.
-
-    Args:
-        lengths: the `row_length` of each group.
-    """
-    layouts = [rows_of(lengths, max(lengths) * quarters // 4) for quarters in (4, 5, 6, 8)]
-    return min(layouts, key=lambda rows: len(rows) * max(sum(lengths[i] for i in row) for row in rows))
-
-
-def rows_of(lengths: Sequence[int], width: int) -> list[list[int]]:
-    """Indices of groups in rows of at most `width` tokens, or one that is longer; first fit, the longest first."""
-    rows: list[list[int]] = []
-    room: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        row = next((number for number, free in enumerate(room) if free >= lengths[index]), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(width)
-        rows[row].append(index)
-        room[row] -= lengths[index]
-    return rows
 
 
 def row_length(group: Group) -> int:

@@ -15,7 +15,8 @@ from eavss.batches import TokenSequence
 from eavss.pairing import batch_questions
 from eavss.profile import PairedBatch
 from train.encoding import Encoder
-from train.packing import PackedBatch, Packer, rows_of
+from train.packing import PackedBatch, Packer
+from train.rows import rows_of
 
 
 @dataclass(frozen=True)

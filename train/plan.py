@@ -7,10 +7,10 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from eavss.blocks import find_blocks
 from eavss.costs import ForwardCosts, forward_costs
+from train.adapters import lora_parameters
 from train.arguments import EavssArguments
 from train.files import cache_folder
 from train.hardware import say
-from train.models import lora_parameters
 from train.packing import Packer, row_length
 from train.pairs import ContrastPairs
 from train.prefix_cache import size_in_bytes, tokens_to_read

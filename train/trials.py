@@ -23,13 +23,13 @@ from transformers import (
 
 from eavss.selectors import select_layers
 from eavss.stability import bootstrap_weights, resampled_scores
+from train.adapters import add_lora
 from train.arguments import EavssArguments
 from train.benchmarks import leading_metric, load_benchmarks
 from train.comparison import Cell
 from train.encoding import Encoder
 from train.errors import RecipeError
 from train.likelihood import AnswerScorer
-from train.models import add_lora
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.plan import pair_costs, prefix_layer
