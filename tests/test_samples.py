@@ -8,20 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.examples import hash_fraction, normalise_question
-from scripts.render_samples import (
-    COUNTS,
-    NQ,
-    SCIQ,
+from scripts.render_samples import COUNTS, render_tables
+from scripts.sample_facts import (
     TABLES,
     TRAIN,
-    TRIVIAQA,
-    TRUTHFULQA_CHOICES,
-    TRUTHFULQA_GENERATION,
     VALIDATION,
-    WIKIQA,
     Fact,
     Kind,
-    Row,
     choose,
     fill,
     normalise_answer,
@@ -29,8 +22,16 @@ from scripts.render_samples import (
     read_facts,
     read_kinds,
     read_misconceptions,
-    render_tables,
     rotations,
+)
+from scripts.sample_schemas import (
+    NQ,
+    SCIQ,
+    TRIVIAQA,
+    TRUTHFULQA_CHOICES,
+    TRUTHFULQA_GENERATION,
+    WIKIQA,
+    Row,
     schemas,
     write,
 )
