@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -160,24 +161,47 @@ def _points(interval: list[float]) -> str:
 
 
 def plot_comparison(rows: list[dict[str, Any]], path: Path) -> None:
-    """Gain against FLOPs, a panel a data set, with the Pareto front, as PNG."""
+    """A column a data set, as PNG: above, gain against FLOPs at equal steps with the Pareto front; below, gain at equal
+    FLOPs, where all stand at the same cost.
+    """
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    figure = Figure(figsize=(5.5 * len(datasets), 4.8), layout="constrained")
+    figure = Figure(figsize=(5.5 * len(datasets), 8.0), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(datasets), squeeze=False)[0]
-    for axes, dataset in zip(panels, datasets, strict=True):
+    columns = figure.subplots(2, len(datasets), squeeze=False).T
+    for (above, below), dataset in zip(columns, datasets, strict=True):
         here = [row for row in rows if row["dataset"] == dataset]
-        front = pareto_front(here)
-        axes.plot([r["flops"] / 1e12 for r in front], [100 * r["gain"] for r in front], color="#94a3b8", zorder=1)
-        for row in here:
-            at, gain = row["flops"] / 1e12, 100 * row["gain"]
-            low, high = (100 * bound for bound in row["interval"])
-            colour = "#c2410c" if row["selector"].startswith("eavss") else "#334155"
-            axes.vlines(at, low, high, color=colour, linewidth=0.6, alpha=0.5)
-            axes.scatter(at, gain, s=26, color=colour if row["budget"] == STEPS else "white", edgecolors=colour)
-            axes.annotate(row["selector"], (at, gain), (4, 3), textcoords="offset points", fontsize=7)
-        axes.set_title(dataset)
-        axes.set_xlabel("TFLOPs (filled: equal steps; hollow: equal FLOPs)")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("gain on held-out questions, points")
+        _against_flops(above, [row for row in here if row["budget"] == STEPS])
+        _ranking(below, [row for row in here if row["budget"] == FLOPS])
+        above.set_title(dataset)
+        for axes in (above, below):
+            axes.spines[["top", "right"]].set_visible(False)
+    columns[0][0].set_ylabel("gain on held-out questions, points")
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
+
+
+def _against_flops(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    front = pareto_front(rows)
+    axes.plot([r["flops"] / 1e12 for r in front], [100 * r["gain"] for r in front], color="#94a3b8", zorder=1)
+    names: dict[tuple[float, float], list[str]] = defaultdict(list)
+    for row in rows:
+        at, gain = row["flops"] / 1e12, 100 * row["gain"]
+        axes.vlines(at, *(100 * bound for bound in row["interval"]), color=_colour(row), linewidth=0.6, alpha=0.5)
+        axes.scatter(at, gain, s=26, color=_colour(row))
+        names[at, gain].append(row["selector"])
+    for place, together in names.items():  # choices of the same blocks share a point
+        axes.annotate("\n".join(together), place, (4, 3), textcoords="offset points", fontsize=7)
+    axes.margins(x=0.15)  # room for the names
+    axes.set_xlabel("TFLOPs, at equal steps")
+
+
+def _ranking(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    ranked = sorted(rows, key=lambda row: row["gain"])
+    for place, row in enumerate(ranked):
+        axes.hlines(place, *(100 * bound for bound in row["interval"]), color=_colour(row), linewidth=0.9)
+        axes.scatter(100 * row["gain"], place, s=26, color=_colour(row))
+    axes.set_yticks(range(len(ranked)), [row["selector"] for row in ranked], fontsize=8)
+    axes.set_xlabel("gain on held-out questions, points, at equal FLOPs")
+
+
+def _colour(row: dict[str, Any]) -> str:
+    return "#c2410c" if row["selector"].startswith("eavss") else "#334155"
