@@ -25,12 +25,12 @@ from train.adapters import add_lora, lora_config
 from train.arguments import EavssArguments
 from train.encoding import Encoder
 from train.files import write_json
+from train.frozen_base import read_base
 from train.hardware import choose_dtype, prepare_process
 from train.models import choose_training_attention, load_tokenizer
 from train.packing import PackedBatch, Packer
 from train.pairs import ContrastPairs, make_pairs
 from train.parse import parse
-from train.prefix_cache import read_base
 from train.trainer import ContrastiveTrainer
 
 SIDES = ("ours", "trl_default", "trl_best")
@@ -108,7 +108,7 @@ def ours(options: argparse.Namespace, model: PreTrainedModel, side: str) -> Work
 def _without(side: str) -> Iterator[None]:
     """Switch off what no key of a recipe does."""
     if side == "without_answer_logits":
-        with patch("train.trainer.logits_at", _all_logits), patch("train.prefix_cache.logits_at", _all_logits):
+        with patch("train.trainer.logits_at", _all_logits), patch("train.frozen_base.logits_at", _all_logits):
             yield
     elif side == "without_full_rows":
         with patch.object(packing, "fill_rows", lambda lengths: [[index] for index in range(len(lengths))]):

@@ -145,6 +145,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
         examples = read_examples(options.run / "training_examples.jsonl")[: args.train_questions]
         pairs = make_pairs(examples, encoder, args.pairs_per_question, False, training.seed)
+        pairs = pairs.at_most(run.results["train"]["pairs"], training.seed)
         budget = budget_of(run, model, pairs, args, training)
         start = time.perf_counter()
         trained = train_with_trl(model, tokenizer, pairs, args, training, budget, folder)

@@ -80,6 +80,7 @@ def test_two_ranks_on_the_embedded_model_leave_every_file(tmp_path: Path) -> Non
         assert "contrast_accuracy" in entry["before"]
         assert ("mc2" in entry["before"]) == (name == "truthfulqa")
     assert results["train"]["steps"] == 4
+    assert results["train"]["pairs"] == 16  # no more are read than the steps take
     assert load_file(output / "pairs.safetensors")["states"].shape == (8, 2, 30, 576)
     assert "selected blocks [20, 25]" in done.stdout
     assert done.stdout.count("*** Results ***") == 1

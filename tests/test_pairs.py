@@ -22,6 +22,18 @@ def test_pairs_are_different_seeded_and_independent_of_other_questions() -> None
     assert [pair.chosen for pair in alone] == [pair.chosen for pair in several][6:8]
 
 
+def test_at_most_draws_pairs_by_the_seed_and_keeps_their_order() -> None:
+    pairs = pairs_of(6, 2)
+    drawn, again, other = (list(pairs.at_most(5, seed)) for seed in (0, 0, 1))
+    assert drawn == again
+    assert drawn != other
+    places = [list(pairs).index(pair) for pair in drawn]
+    assert len(places) == 5
+    assert places == sorted(set(places))
+    for count in (None, len(pairs), 100):
+        assert pairs.at_most(count, 0) is pairs
+
+
 def test_collate_numbers_the_sequences_of_each_pair() -> None:
     without, with_positive = pairs_of(2)[1], pairs_of(2, with_positive=True)[0]
     references = {s: float(n) for n, s in enumerate([*with_positive.sequences, *without.sequences])}

@@ -20,10 +20,11 @@ from train.adapters import add_lora
 from train.encoding import Encoder
 from train.errors import ModelError
 from train.files import cache_folder
+from train.frozen_base import FrozenBase, read_base
 from train.logits import judge, logits_at
 from train.packing import Packer
 from train.pairs import make_pairs
-from train.prefix_cache import FrozenBase, read_base, size_in_bytes
+from train.prefix_cache import size_in_bytes
 
 SEQUENCES = make_pairs(EXAMPLES, Encoder(tiny_tokenizer(), "plain", 128), 2, True, seed=0).sequences()
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": BLOCKS, "num_attention_heads": 2}
@@ -57,7 +58,9 @@ def test_references_are_the_base_models(model: PreTrainedModel, pack: bool) -> N
         assert found[s] == pytest.approx(expected, abs=1e-4)
 
 
-def test_known_references_spare_the_blocks_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_earlier_call_has_found_spares_the_blocks_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same states and references, and nothing from the layer on runs."""
     model = tiny_model("llama")
     packer = Packer.of(model)
@@ -65,7 +68,7 @@ def test_known_references_spare_the_blocks_above(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "another"))
     find_blocks(model).modules[2].register_forward_hook(lambda *_: pytest.fail("block 2 ran"))
     model.train()
-    short = read_base(model, SEQUENCES, packer, 300, 2, 1e9, whole.references)
+    short = read_base(model, SEQUENCES, packer, 300, 2, 1e9, earlier=whole)
     assert not model.training
     assert short.references == whole.references
     assert short.prefix is not None
@@ -122,7 +125,7 @@ def test_in_bfloat16_the_cache_differs_no_more_than_padding_does() -> None:
 def test_a_second_run_reads_the_cache_and_gets_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
     first = read(model)
-    monkeypatch.setattr("train.prefix_cache._run", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("train.frozen_base._read_pairs", lambda *_: pytest.fail("read again"))
     second = read(model, budget=100)  # in other batches
     assert second.references == first.references
     assert first.prefix is not None
@@ -161,7 +164,7 @@ def test_the_longest_unused_caches_make_room() -> None:
 def test_an_interrupted_pass_leaves_nothing_that_is_taken_for_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
     with monkeypatch.context() as patch:
-        patch.setattr("train.prefix_cache.judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr("train.frozen_base.judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             read(model)
     assert not list((cache_folder() / "prefix").iterdir())

@@ -12,30 +12,29 @@ from eavss.batches import TokenSequence
 from tests.toys import EXAMPLES, arguments, tiny_model, tiny_tokenizer
 from train.adapters import add_lora
 from train.encoding import Encoder
+from train.frozen_base import read_base
 from train.losses import divergence
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.plan import pair_costs
-from train.prefix_cache import read_base
-from train.replay import Replay, write_replay
+from train.replay import write_texts
 from train.trainer import ContrastiveTrainer
 
 
 @pytest.fixture(scope="module")
-def replay() -> Replay:
-    return write_replay(tiny_model("llama"), tiny_tokenizer(), seed=3)
+def texts() -> list[TokenSequence]:
+    return write_texts(tiny_model("llama"), tiny_tokenizer(), seed=3)
 
 
-def trained(folder: Path, replay: Replay, *words: str) -> ContrastiveTrainer:
+def trained(folder: Path, texts: list[TokenSequence], *words: str) -> ContrastiveTrainer:
     args, training = arguments(folder, "--max_steps", "12", "--learning_rate", "2e-2", "--seed", "1", *words)
     model, tokenizer = tiny_model("llama"), tiny_tokenizer()
     pairs = make_pairs(EXAMPLES, Encoder(tokenizer, "plain", 128), 2, False, seed=0)
     packer = Packer.of(model, args.pack_answers)
-    sequences = [*pairs.sequences(), *replay.texts]
-    base = read_base(model, sequences, packer, 512, 1 if args.prefix_cache_gb else None, 1e9)
+    base = read_base(model, pairs.sequences(), packer, 512, 1 if args.prefix_cache_gb else None, 1e9, texts)
     torch.manual_seed(0)
     adapted = add_lora(model, [1, 2], args)
-    trainer = ContrastiveTrainer(adapted, [1, 2], args, training, pairs, base, packer, tokenizer, replay)
+    trainer = ContrastiveTrainer(adapted, [1, 2], args, training, pairs, base, packer, tokenizer)
     trainer.train()
     return trainer
 
@@ -52,25 +51,34 @@ def mean_divergence(trainer: ContrastiveTrainer, texts: list[TokenSequence]) -> 
     return sum(found) / len(found)
 
 
-def test_texts_are_the_bases_own_and_repeat(replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_are_the_bases_own_and_repeat(
+    texts: list[TokenSequence], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EAVSS_CACHE", str(tmp_path))  # not what the fixture kept
-    again, other = (write_replay(tiny_model("llama"), tiny_tokenizer(), seed=seed) for seed in (3, 4))
-    assert replay.texts == again.texts
-    assert replay.texts != other.texts
-    assert {len(text) for text in replay.texts} == {64}
+    again, other = (write_texts(tiny_model("llama"), tiny_tokenizer(), seed=seed) for seed in (3, 4))
+    assert texts == again
+    assert texts != other
+    assert {len(text) for text in texts} == {64}
     special = set(tiny_tokenizer().all_special_ids)
-    assert not {text.ids[0] for text in replay.texts} & special
+    assert not {text.ids[0] for text in texts} & special
+
+
+@pytest.mark.parametrize("layer", [None, 2])
+@pytest.mark.parametrize("pack", [True, False])
+def test_the_base_reads_them_up_to_its_head(texts: list[TokenSequence], layer: int | None, pack: bool) -> None:
     model = tiny_model("llama")
-    text = replay.texts[70]
-    expected = model(input_ids=torch.tensor([text.ids])).logits[0, :-1]
-    torch.testing.assert_close(model.get_output_embeddings()(replay.states[text]), expected)
+    found = read_base(model, [], Packer.of(model, pack), 300, layer, 1e9, texts)
+    assert list(found.references) == []
+    assert set(found.entering_head) == set(texts)
+    for text in (texts[0], texts[40]):
+        expected = model(input_ids=torch.tensor([text.ids])).logits[0, :-1]
+        torch.testing.assert_close(model.get_output_embeddings()(found.entering_head[text]), expected)
 
 
-def test_texts_are_kept_for_the_next_run(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_are_kept_for_the_next_run(texts: list[TokenSequence], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_module, "_write", lambda *_: pytest.fail("the kept texts were not used"))
-    again = write_replay(tiny_model("llama"), tiny_tokenizer(), seed=3)
-    assert again.texts == replay.texts
-    torch.testing.assert_close(again.states, replay.states, rtol=0, atol=0)
+    again = write_texts(tiny_model("llama"), tiny_tokenizer(), seed=3)
+    assert again == texts
 
 
 def test_divergence_is_that_of_the_distributions() -> None:
@@ -84,38 +92,38 @@ def test_divergence_is_that_of_the_distributions() -> None:
     "words", [(), ("--prefix_cache_gb", "0"), ("--pack_answers", "false"), ("--train_token_budget", "100")]
 )
 def test_the_logged_term_is_the_divergence_and_starts_at_zero(
-    words: tuple[str, ...], replay: Replay, tmp_path: Path
+    words: tuple[str, ...], texts: list[TokenSequence], tmp_path: Path
 ) -> None:
-    one = Replay(replay.texts[:1], replay.states)
+    one = texts[:1]
     trainer = trained(tmp_path, one, "--replay_weight", "1.0", *words)
     logged = [entry["loss/replay"] for entry in trainer.state.log_history if "loss/replay" in entry]
     assert len(logged) == 12
     assert logged[0] == pytest.approx(0, abs=1e-6)
     assert logged[-1] > 1e-4
-    inputs = {"pairs": list(trainer.train_dataset)[:2], "share": 0.0, "texts": one.texts}
+    inputs = {"pairs": list(trainer.train_dataset)[:2], "share": 0.0, "texts": one}
     again = trainer.compute_loss(trainer.model, inputs)
-    assert again.item() == pytest.approx(mean_divergence(trainer, one.texts), rel=1e-3)
+    assert again.item() == pytest.approx(mean_divergence(trainer, one), rel=1e-3)
 
 
-def test_replay_holds_the_model_to_the_base(replay: Replay, tmp_path: Path) -> None:
+def test_replay_holds_the_model_to_the_base(texts: list[TokenSequence], tmp_path: Path) -> None:
     """On texts of the base's that training did not see, the divergence is a fraction of what it is without."""
-    seen, unseen = Replay(replay.texts[:96], replay.states), replay.texts[96:]
+    seen, unseen = texts[:48], texts[48:]
     free = mean_divergence(trained(tmp_path / "a", seen), unseen)
     held = mean_divergence(trained(tmp_path / "b", seen, "--replay_weight", "10"), unseen)
     assert held < 0.5 * free
 
 
-def test_without_a_weight_no_text_joins(replay: Replay, tmp_path: Path) -> None:
-    trainer = trained(tmp_path, Replay([], {}))
+def test_without_texts_none_joins(tmp_path: Path) -> None:
+    trainer = trained(tmp_path, [])
     assert all("loss/replay" not in entry for entry in trainer.state.log_history)
 
 
-def test_the_plan_counts_what_a_text_adds_to_a_step(replay: Replay, tmp_path: Path) -> None:
-    trainer = trained(tmp_path, Replay(replay.texts[:1], replay.states), "--replay_weight", "1.0")
+def test_the_plan_counts_what_a_text_adds_to_a_step(texts: list[TokenSequence], tmp_path: Path) -> None:
+    trainer = trained(tmp_path, texts[:1], "--replay_weight", "1.0")
     pairs = trainer.train_dataset
     counted = []
-    for texts in ([], replay.texts[:1]):
-        inputs = {"pairs": list(pairs)[:2], "share": 1.0, "texts": texts}
+    for joining in ([], texts[:1]):
+        inputs = {"pairs": list(pairs)[:2], "share": 1.0, "texts": joining}
         with FlopCounterMode(display=False) as counter:
             trainer.compute_loss(trainer.model.train(), inputs).backward()
         counted.append(counter.get_total_flops())

@@ -26,11 +26,11 @@ from data.examples import Example
 from train.adapters import add_lora
 from train.arguments import EavssArguments
 from train.encoding import Encoder
+from train.frozen_base import read_base
 from train.likelihood import AnswerScorer
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.parse import parse
-from train.prefix_cache import read_base
 from train.trainer import ContrastiveTrainer
 
 EOS = "<eos>"

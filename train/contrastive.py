@@ -30,16 +30,16 @@ from train.errors import RecipeError
 from train.evaluation import compare_runs, evaluate, write_items
 from train.export import save_adapter
 from train.files import write_json, write_text
+from train.frozen_base import read_base
 from train.hardware import choose_dtype, is_main_process, peak_memory_bytes, say
 from train.models import choose_training_attention, load_adapted, load_model, load_tokenizer
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.parse import parse
 from train.plan import make_plan
-from train.prefix_cache import read_base
 from train.publish import hub_repo, push_run
 from train.record import command_line, recipe_text
-from train.replay import NONE, write_replay
+from train.replay import write_texts
 from train.report import comparison_table, turned_questions, write_report
 from train.scoring import layers_record, score, training_examples, write_profile
 from train.trainer import ContrastiveTrainer
@@ -92,18 +92,19 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     _banner("Train")
     pairs = make_pairs(
         examples[: args.train_questions], encoder, args.pairs_per_question, args.infonce_weight > 0, training.seed
-    )
+    ).at_most(_pairs_in(training), training.seed)
     choose_training_attention(model, args)
     packer = Packer.of(model, args.pack_answers)
     plan = make_plan(model, layers["selected"], pairs, packer, args, training)
     plan.announce(args.prefix_cache_gb)
     start = time.perf_counter()
-    replay = write_replay(model, tokenizer, training.seed) if args.replay_weight else NONE
-    sequences = [*pairs.sequences(), *replay.texts]
-    base = read_base(model, sequences, packer, args.eval_token_budget, plan.cached_at, args.prefix_cache_gb * 1e9)
-    reading = time.perf_counter() - start
+    texts = write_texts(model, tokenizer, training.seed) if args.replay_weight else []
+    base = read_base(
+        model, pairs.sequences(), packer, args.eval_token_budget, plan.cached_at, args.prefix_cache_gb * 1e9, texts
+    )
+    reading = {"pairs": len(pairs), "reading_seconds": time.perf_counter() - start}
     adapted = add_lora(model, layers["selected"], args)
-    trainer = ContrastiveTrainer(adapted, layers["selected"], args, training, pairs, base, packer, tokenizer, replay)
+    trainer = ContrastiveTrainer(adapted, layers["selected"], args, training, pairs, base, packer, tokenizer)
     train_figures = train(trainer, checkpoint)
     save_adapter(adapted, output / "adapter")
     del model, adapted, trainer, base
@@ -119,7 +120,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
         "samples": args.datasets_root == "samples",
         "selected": layers["selected"],
         **compare_runs(before, after, training.seed),
-        "train": train_figures | {"reading_seconds": reading} | plan.figures(train_figures["steps"]),
+        "train": train_figures | reading | plan.figures(train_figures["steps"]),
         "command": command_line(),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     }
@@ -157,6 +158,12 @@ def train(trainer: ContrastiveTrainer, checkpoint: str | None) -> dict[str, Any]
         "loss": state.training_loss,
         "log": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
+
+
+def _pairs_in(training: TrainingArguments) -> int | None:
+    """Pairs that fixed steps take, so that no more are read before the first; None where epochs set the steps."""
+    step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    return training.max_steps * step if training.max_steps > 0 else None
 
 
 def _checkpoint(training: TrainingArguments) -> str | None:

@@ -33,6 +33,8 @@ def map_sharded(function: Callable[[Item], Result], items: Sequence[Item], descr
 
     Results travel pickled, so tensors in them should be on the CPU. Every rank must call this with the same items.
     """
+    if not items:
+        return []
     rank, world = _place()
     mine = [function(item) for item in tqdm(items[rank::world], desc=description, disable=rank != 0)]
     if world == 1:

@@ -52,6 +52,14 @@ class ContrastPairs(Dataset[ContrastPair]):
     def __iter__(self) -> Iterator[ContrastPair]:
         return iter(self._pairs)
 
+    def at_most(self, count: int | None, seed: int) -> "ContrastPairs":
+        """So many of them, drawn by the seed, in their order; all, if there are no more or `count` is None."""
+        if count is None or count >= len(self):
+            return self
+        return ContrastPairs(
+            [self._pairs[index] for index in sorted(random.Random(seed).sample(range(len(self)), count))]
+        )
+
     def sequences(self) -> list[TokenSequence]:
         """Every sequence once."""
         return list(dict.fromkeys(sequence for pair in self._pairs for sequence in pair.sequences))

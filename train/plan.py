@@ -56,7 +56,7 @@ def pair_costs(model: PreTrainedModel, pairs: ContrastPairs, packer: Packer, arg
         sum(row_length(group) for group in groups) / len(pairs),
         predicted / len(pairs),
         lora_parameters(model, args),
-        reading + 3 * forward.reading(written, written),  # to write them, to keep their states, to read them
+        reading + forward.reading(written, written) + forward.reading(written, 0),  # to write them, and to read them
         REPLAY_TOKENS if args.replay_weight else 0,
     )
 

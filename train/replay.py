@@ -7,7 +7,6 @@ them (learning without forgetting, Li and Hoiem, 2016).
 """
 
 import random
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -18,35 +17,18 @@ from eavss.batches import TokenSequence
 from train.distributed import map_sharded
 from train.kept import kept
 
-REPLAY_TEXTS = 128
+REPLAY_TEXTS = 64
 REPLAY_TOKENS = 64
-_BATCH = 64
+_BATCH = 32
 
 
-@dataclass(frozen=True)
-class Replay:
-    """What the base wrote.
-
-    Args:
-        texts: their first token stands for a prompt, and the others for its answer.
-        states: of each text what enters the base's head before each of those others, (T - 1, H), on the CPU.
-    """
-
-    texts: list[TokenSequence]
-    states: dict[TokenSequence, Tensor]
-
-    def draw(self, key: str) -> list[TokenSequence]:
-        """One text, the same for the same key; none if there are none."""
-        return [random.Random(key).choice(self.texts)] if self.texts else []
-
-
-NONE = Replay([], {})
-
-
-def write_replay(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> Replay:
-    """Let the base, whole on each rank and without an adapter, write 128 texts of 64 tokens at temperature 1.
+def write_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[TokenSequence]:
+    """Let the base, whole on each rank and without an adapter, write 64 texts of 64 tokens at temperature 1.
 
     The texts are kept on disk.
+
+    Returns:
+        Sequences whose first token stands for a prompt, and the others for its answer.
     """
     model.eval()
     special = sorted(tokenizer.all_special_ids)
@@ -57,10 +39,12 @@ def write_replay(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, see
         batch = partial(_write, model, tokenizer, special, seed)
         return map_sharded(batch, starts, "writing texts to replay")
 
-    batches = kept("replay", model, settings, write)
-    read = map_sharded(lambda ids: _entering_head(model, ids), batches, "reading them")
-    texts = [TokenSequence(tuple(row), 1, len(row)) for ids in batches for row in ids]
-    return Replay(texts, dict(zip(texts, (states for batch in read for states in batch), strict=True)))
+    return [TokenSequence(tuple(row), 1, len(row)) for ids in kept("replay", model, settings, write) for row in ids]
+
+
+def draw_text(texts: list[TokenSequence], key: str) -> list[TokenSequence]:
+    """One of them, the same for the same key; none if there are none."""
+    return [random.Random(key).choice(texts)] if texts else []
 
 
 @torch.no_grad()
@@ -83,16 +67,3 @@ def _write(
         pad_token_id=tokenizer.pad_token_id or 0,
     )
     return written.tolist()
-
-
-@torch.no_grad()
-def _entering_head(model: PreTrainedModel, ids: list[list[int]]) -> list[Tensor]:
-    """What enters the head for each token but the last, (T - 1, H) for each text."""
-    entering: list[Tensor] = []
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _head, args: entering.append(args[0]))
-    try:
-        model(input_ids=torch.tensor(ids, device=model.device), use_cache=False)
-    finally:
-        hook.remove()
-    # Apart, since a view would take all of them along when it is sent to another rank.
-    return [states.clone() for states in entering[0][:, :-1].cpu()]

@@ -14,12 +14,12 @@ from eavss.batches import TokenSequence
 from eavss.blocks import Blocks, capture_block_outputs, enter_at, find_blocks
 from train import losses
 from train.arguments import EavssArguments
+from train.frozen_base import FrozenBase
 from train.logits import judge, logits_at
 from train.models import causal_lm, checkpoint_activations
 from train.packing import PackedBatch, Packer
 from train.pairs import ContrastPair, ContrastPairs, PairBatch, collate, split_by_tokens
-from train.prefix_cache import FrozenBase
-from train.replay import NONE, Replay
+from train.replay import draw_text
 
 
 class ContrastiveTrainer(Trainer):
@@ -32,9 +32,9 @@ class ContrastiveTrainer(Trainer):
     Args:
         model: the base with LoRA on `layers`.
         layers: the selected blocks, where InfoNCE reads its states.
-        base: the references, and what enters the lowest selected block, where the forward pass then starts.
+        base: the references, and what enters the lowest selected block, where the forward pass then starts. One of the
+            texts that it has read to its head joins each micro-batch.
         packer: how pairs become batches.
-        replay: texts of the base's, one of which joins each micro-batch. `base` has read them too.
     """
 
     def __init__(
@@ -47,7 +47,6 @@ class ContrastiveTrainer(Trainer):
         base: FrozenBase,
         packer: Packer,
         tokenizer: PreTrainedTokenizerBase,
-        replay: Replay = NONE,
     ) -> None:
         training.push_to_hub = False  # a run is pushed once, by train.publish, without its resume state
         training.remove_unused_columns = False  # the pairs are no columns of the model's
@@ -68,7 +67,7 @@ class ContrastiveTrainer(Trainer):
         self._weights = args
         self._base = base
         self._packer = packer
-        self._replay = replay
+        self._texts = list(base.entering_head)
         self._terms: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -96,7 +95,7 @@ class ContrastiveTrainer(Trainer):
 
     def _draw(self, pairs: list[ContrastPair]) -> list[TokenSequence]:
         """The same in a resumed run, and another one on each rank and in each micro-batch."""
-        return self._replay.draw(f"{self.args.seed}:{self.state.global_step}:{pairs[0].chosen.ids}")
+        return draw_text(self._texts, f"{self.args.seed}:{self.state.global_step}:{pairs[0].chosen.ids}")
 
     def _parts(self, pairs: list[ContrastPair]) -> list[list[ContrastPair]]:
         parts = split_by_tokens(pairs, self._weights.train_token_budget)
@@ -124,7 +123,8 @@ class ContrastiveTrainer(Trainer):
         wanted = self._layers if self._weights.infonce_weight and len(batch.positives) else []
         with capture_block_outputs(blocks, wanted, states.__setitem__), self._entry(blocks, on_cpu.packed):
             called_with = packed.inputs | {"use_cache": False}
-            beside = torch.cat([self._replay.states[text] for text in texts]).to(self.args.device) if texts else None
+            states_of = self._base.entering_head
+            beside = torch.cat([states_of[text] for text in texts]).to(self.args.device) if texts else None
             logits = logits_at(model, causal_lm(base), called_with, packed.rows, packed.columns, beside)
         logits, of_base = logits.split([len(packed.targets), len(logits) - len(packed.targets)])
         logprobs, _ = judge(logits, packed.targets)  # (N,)

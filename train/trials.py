@@ -29,12 +29,12 @@ from train.benchmarks import leading_metric, load_benchmarks
 from train.comparison import Cell
 from train.encoding import Encoder
 from train.errors import RecipeError
+from train.frozen_base import FrozenBase, read_base
 from train.likelihood import AnswerScorer
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.plan import pair_costs, prefix_layer
-from train.prefix_cache import FrozenBase, read_base
-from train.replay import NONE, write_replay
+from train.replay import write_texts
 from train.scoring import block_scores, score, training_examples
 from train.trainer import ContrastiveTrainer
 
@@ -77,7 +77,7 @@ class Trials:
         self.benchmark = load_benchmarks(args, _EVALUATION_SEED)[0]
         self.pairs = make_pairs(self.examples, self.encoder, args.pairs_per_question, False, self.seed)
         self.packer = Packer.of(self.model, args.pack_answers)
-        self.replay = write_replay(self.model, self.tokenizer, self.seed) if args.replay_weight else NONE
+        self.texts = write_texts(self.model, self.tokenizer, self.seed) if args.replay_weight else []
         self.costs = pair_costs(self.model, self.pairs, self.packer, args)
         self.before = self._measure(self.model, "before")  # now, since adapters are put into the same model
 
@@ -112,7 +112,7 @@ class Trials:
         training = copy.copy(self.training)
         training.learning_rate, training.max_steps = learning_rate, max(budgets.values())
         trainer = ContrastiveTrainer(
-            adapted, layers, self.args, training, self.pairs, base, self.packer, self.tokenizer, self.replay
+            adapted, layers, self.args, training, self.pairs, base, self.packer, self.tokenizer
         )
         snapshots = Snapshots(set(budgets.values()))
         trainer.add_callback(snapshots)
@@ -149,15 +149,15 @@ class Trials:
         """References, read once for all choices, and the frozen prefix, for all with the same lowest block."""
         lowest = layers[0]
         if lowest not in self._bases:
-            earlier = next(iter(self._bases.values()), None)
             self._bases[lowest] = read_base(
                 self.model,
-                [*self.pairs.sequences(), *self.replay.texts],
+                self.pairs.sequences(),
                 self.packer,
                 self.args.eval_token_budget,
                 prefix_layer(self.model, layers, self.pairs, self.args),
                 self.args.prefix_cache_gb * 1e9,
-                earlier.references if earlier else None,
+                self.texts,
+                earlier=next(iter(self._bases.values()), None),
             )
         return self._bases[lowest]
 
