@@ -36,7 +36,7 @@ from train.models import choose_training_attention, load_adapted, load_model, lo
 from train.packing import Packer
 from train.pairs import make_pairs
 from train.parse import parse
-from train.plan import make_plan
+from train.plan import make_plan, pairs_in_step
 from train.publish import hub_repo, push_run
 from train.record import command_line, recipe_text
 from train.replay import write_texts
@@ -149,11 +149,10 @@ def train(trainer: ContrastiveTrainer, checkpoint: str | None) -> dict[str, Any]
     state = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
     trainer.save_state()
-    seen = state.global_step * training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     return {
         "steps": state.global_step,
         "seconds": seconds,
-        "pairs_per_second": seen / seconds,
+        "pairs_per_second": state.global_step * pairs_in_step(training) / seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "loss": state.training_loss,
         "log": [entry for entry in trainer.state.log_history if "loss" in entry],
@@ -162,8 +161,7 @@ def train(trainer: ContrastiveTrainer, checkpoint: str | None) -> dict[str, Any]
 
 def _pairs_in(training: TrainingArguments) -> int | None:
     """Pairs that fixed steps take, so that no more are read before the first; None where epochs set the steps."""
-    step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-    return training.max_steps * step if training.max_steps > 0 else None
+    return training.max_steps * pairs_in_step(training) if training.max_steps > 0 else None
 
 
 def _checkpoint(training: TrainingArguments) -> str | None:

@@ -115,6 +115,11 @@ class Plan:
             say(f"no frozen-prefix cache: it would take {size}, prefix_cache_gb is {cache_gb:g}")
 
 
+def pairs_in_step(training: TrainingArguments) -> int:
+    """Pairs in an optimiser step, over all ranks."""
+    return training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+
+
 def make_plan(
     model: PreTrainedModel,
     layers: list[int],
@@ -126,7 +131,7 @@ def make_plan(
     """Count what training on `layers` will cost."""
     cached_at = prefix_layer(model, layers, pairs, args)
     micro_batches = training.gradient_accumulation_steps * training.world_size
-    step = training.train_batch_size * micro_batches
+    step = pairs_in_step(training)
     costs = pair_costs(model, pairs, packer, args)
     every = range(len(find_blocks(model).modules))
     return Plan(
