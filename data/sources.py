@@ -22,16 +22,16 @@ _UNREADABLE = (datasets.exceptions.DatasetGenerationError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
-class Sides:
+class Split:
     """The examples to learn from, and those kept for evaluation. No question is on both sides."""
 
     train: list[Example]
     evaluation: list[Example]
 
 
-def load_sides(
+def load_split(
     dataset: str, datasets_root: str | None = None, evaluation_share: float = 0.1, validation_share: float = 0.0
-) -> Sides:
+) -> Split:
     """The training and evaluation examples of `dataset`.
 
     Args:
@@ -50,13 +50,13 @@ def load_sides(
     else:
         rows, where = _preference_rows(dataset, datasets_root)
         found = _examples(lambda counted: preferences.examples(counted, dataset), rows, where)
-        sides = _both_sides(_split_by_hash(found, evaluation_share), where)
+        sides = _require_both(_split_by_hash(found, evaluation_share), where)
     if not validation_share:
         return sides
-    return _both_sides(_split_by_hash(sides.train, validation_share, "validation "), f"{dataset}: validation_share")
+    return _require_both(_split_by_hash(sides.train, validation_share, "validation "), f"{dataset}: validation_share")
 
 
-def _both_sides(sides: Sides, where: str) -> Sides:
+def _require_both(sides: Split, where: str) -> Split:
     if not sides.train or not sides.evaluation:
         raise DataError(
             f"{where}: {len(sides.train)} questions are left to train on and {len(sides.evaluation)} for evaluation; "
@@ -65,21 +65,21 @@ def _both_sides(sides: Sides, where: str) -> Sides:
     return sides
 
 
-def _load_set(module: ModuleType, root: str | None) -> Sides:
+def _load_set(module: ModuleType, root: str | None) -> Split:
     train = _set_examples(module, module.TRAIN_SPLIT, root)
     if module.TRAIN_SPLIT == module.EVALUATION_SPLIT:
-        return _both_sides(_split_by_hash(train, _TRUTHFULQA_EVALUATION_SHARE), module.HUB_ID)
+        return _require_both(_split_by_hash(train, _TRUTHFULQA_EVALUATION_SHARE), module.HUB_ID)
     evaluation = _set_examples(module, module.EVALUATION_SPLIT, root)
     held_out = {normalise_question(example.question) for example in evaluation}
     unseen = [example for example in train if normalise_question(example.question) not in held_out]
-    return _both_sides(Sides(unseen, evaluation), module.HUB_ID)
+    return _require_both(Split(unseen, evaluation), module.HUB_ID)
 
 
-def _split_by_hash(examples: list[Example], share: float, salt: str = "") -> Sides:
+def _split_by_hash(examples: list[Example], share: float, salt: str = "") -> Split:
     sides: tuple[list[Example], list[Example]] = ([], [])
     for example in examples:
         sides[hash_fraction(f"{salt}{example.question}") < share].append(example)
-    return Sides(*sides)
+    return Split(*sides)
 
 
 def _set_examples(module: ModuleType, split: str, root: str | None) -> list[Example]:
@@ -116,7 +116,7 @@ def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> t
     """The rows of one split, and what to call their place in a message.
 
     Args:
-        root: as `datasets_root` of `load_sides`.
+        root: as `datasets_root` of `load_split`.
 
     Raises:
         DataError: there is no such file or split, or it cannot be read.

@@ -18,7 +18,7 @@ def load_wikitext(root: str | None) -> str:
     """The validation split of WikiText-2, its rows joined as they stand.
 
     Args:
-        root: None for the Hub, or a folder in Hub layout: see `data.sources.load_sides`.
+        root: None for the Hub, or a folder in Hub layout: see `data.sources.load_split`.
 
     Raises:
         DataError: the split cannot be read, holds no text, or a row is not text.

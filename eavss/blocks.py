@@ -110,7 +110,7 @@ def capture_block_input(blocks: Blocks, layer: int, receive: Callable[[Tensor], 
 
 
 @contextmanager
-def enter_at(blocks: Blocks, layer: int, states: Tensor) -> Iterator[None]:
+def start_at_block(blocks: Blocks, layer: int, states: Tensor) -> Iterator[None]:
     """Forward passes inside run from block `layer` on, with `states` (B, T, H) as its input; those below do nothing.
 
     The model still makes its masks and positions from what it is called with, so this holds for any architecture whose

@@ -92,7 +92,7 @@ def masked_means(hidden: Tensor, masks: Tensor) -> Tensor:
     return torch.bmm(masks.to(hidden.dtype), hidden) / masks.sum(-1, keepdim=True).clamp(min=1)
 
 
-def turned(entering: Tensor, statistics: Tensor, products: Tensor, mask: Tensor) -> Tensor:
+def cosine_distance_sums(entering: Tensor, statistics: Tensor, products: Tensor, mask: Tensor) -> Tensor:
     """Sums over tokens of 1 - cosine(a block's input, its output), (L,) float64 on the CPU.
 
     Args:

@@ -10,7 +10,7 @@ from eavss.batches import TokenSequence, encode, group_by_length, pad
 from eavss.profile import LayerProfile, PairedBatch, profile_model
 
 # An answer's tokens after its prompt, and whether it is hallucinated.
-JudgedAnswer = tuple[bool, TokenSequence]
+LabelledAnswer = tuple[bool, TokenSequence]
 
 
 class Question(NamedTuple):
@@ -49,14 +49,14 @@ def profile_answers(
     return profile_model(model, batch_questions(judged, token_budget))
 
 
-def batch_questions(questions: Sequence[Sequence[JudgedAnswer]], token_budget: int) -> list[PairedBatch]:
+def batch_questions(questions: Sequence[Sequence[LabelledAnswer]], token_budget: int) -> list[PairedBatch]:
     """Whole questions of like length in batches of at most so many padded tokens (or of one question)."""
     # A question's padded size: its longest sequence times the number of its sequences.
     sizes = [max((len(sequence) for _, sequence in question), default=0) * len(question) for question in questions]
     return [_batch([questions[i] for i in group]) for group in group_by_length(sizes, token_budget)]
 
 
-def _batch(questions: list[Sequence[JudgedAnswer]]) -> PairedBatch:
+def _batch(questions: list[Sequence[LabelledAnswer]]) -> PairedBatch:
     flat = [(number, *answer) for number, question in enumerate(questions) for answer in question]
     return PairedBatch(
         pad([sequence for _, _, sequence in flat]),

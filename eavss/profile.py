@@ -12,7 +12,7 @@ from eavss import scores
 from eavss.batches import Batch
 from eavss.blocks import capture_block_input, capture_block_outputs, find_blocks
 from eavss.errors import EavssError
-from eavss.moments import Summary, TokenMoments, summarise, token_moments, turned
+from eavss.moments import Summary, TokenMoments, cosine_distance_sums, summarise, token_moments
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class LayerProfile:
         all_tokens: moments over every real token, prompts included, (L,) each.
         hallucinated_tokens: moments over the tokens of hallucinated answers, (L,) each.
         pairs: how many truthful-hallucinated pairs the questions' answers make.
-        turned: (L,) sums over every real token of 1 - cosine(block's input, output).
+        cosine_distance_sums: (L,) sums over every real token of 1 - cosine(block's input, output).
     """
 
     states: Tensor
     all_tokens: TokenMoments
     hallucinated_tokens: TokenMoments
     pairs: int
-    turned: Tensor
+    cosine_distance_sums: Tensor
 
     @property
     def questions(self) -> int:
@@ -72,7 +72,7 @@ class LayerProfile:
             sum((part.all_tokens for part in parts[1:]), parts[0].all_tokens),
             sum((part.hallucinated_tokens for part in parts[1:]), parts[0].hallucinated_tokens),
             sum(part.pairs for part in parts),
-            torch.stack([part.turned for part in parts]).sum(0),
+            torch.stack([part.cosine_distance_sums for part in parts]).sum(0),
         )
 
     def layer_scores(self) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ class LayerProfile:
         paper, scale_free = scores.avss(self.all_tokens), scores.scale_free_avss(self.all_tokens)
         differences = self.differences.double()
         columns = {
-            "block_influence": scores.block_influence(self.turned, self.all_tokens),
+            "block_influence": scores.block_influence(self.cosine_distance_sums, self.all_tokens),
             "hsav": scores.hsav(differences),
             "hss": scores.hss(differences),
             "contrast": scores.eavss_contrast(differences),
@@ -150,7 +150,7 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
         token_moments(statistics, texts, real),
         token_moments(statistics, answers, halluc),
         _count_pairs(paired),
-        turned(streams[0], statistics, products, real),
+        cosine_distance_sums(streams[0], statistics, products, real),
     )
 
 

@@ -41,13 +41,13 @@ def scale_free_avss(moments: TokenMoments) -> Tensor:
     return variance / (moments.near_zero_relative.clamp(min=0.5) / moments.units)
 
 
-def block_influence(turned: Tensor, moments: TokenMoments) -> Tensor:
+def block_influence(cosine_distance_sums: Tensor, moments: TokenMoments) -> Tensor:
     """BI_l = 1 - the mean over tokens of cosine(block's input, block's output) (ShortGPT, arXiv 2403.03853) -> (L,).
 
     Args:
-        turned: (L,) sums over tokens of 1 - cosine.
+        cosine_distance_sums: (L,) sums over tokens of 1 - cosine.
     """
-    return turned / moments.tokens
+    return cosine_distance_sums / moments.tokens
 
 
 def normalised(scores: Tensor) -> Tensor:

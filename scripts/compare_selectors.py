@@ -29,16 +29,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers, count_to_select
-from train.arguments import REPOSITORY, EavssArguments
-from train.cells import GRID, CellFile
-from train.command import Parser, check_is_file, exit_status
-from train.comparison import FLOPS, STEPS, Cell, comparison_table, plot_comparison, summarise
-from train.errors import RecipeError
-from train.files import write_json, write_whole
-from train.hardware import say
-from train.models import choose_training_attention, load_model, load_tokenizer
-from train.parse import parse
-from train.trials import Trials, check_selector
+from train.comparison.cell_file import GRID, CellFile
+from train.comparison.selectors import FLOPS, STEPS, Cell, comparison_table, plot_comparison, summarise
+from train.comparison.trials import Trials, check_selector
+from train.model.loading import choose_training_attention, load_model, load_tokenizer
+from train.recipe.arguments import REPOSITORY, EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json, write_whole
 
 _SELECTORS = (
     *("eavss:contrast", "eavss:conditional", "cost_aware", "avss:paper", "block_influence", "probe"),

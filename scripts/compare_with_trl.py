@@ -25,24 +25,24 @@ from trl import DPOConfig, DPOTrainer
 
 from data.examples import Example
 from eavss.blocks import find_blocks
-from train.adapters import lora_config
-from train.arguments import EavssArguments
-from train.benchmarks import leading_metric, load_benchmarks
-from train.command import Parser, check_is_file, exit_status
-from train.encoding import Encoder
-from train.errors import RecipeError
-from train.files import write_json
-from train.hardware import say
-from train.likelihood import AnswerScorer
-from train.metrics import CONTRAST, LEADING
-from train.models import load_model, load_tokenizer
-from train.packing import Packer
-from train.pairs import ContrastPairs, make_pairs
-from train.parse import parse
+from train.batching.encoding import Encoder
+from train.batching.packing import Packer
+from train.batching.pairs import ContrastPairs, make_pairs
+from train.comparison.runs import Run, values_of
+from train.evaluation.benchmarks import leading_metric, load_benchmarks
+from train.evaluation.likelihood import AnswerScorer
+from train.evaluation.metrics import CONTRAST, LEADING
+from train.evaluation.retention import WIKITEXT, measure_retention
+from train.evaluation.statistics import compare
+from train.model.loading import load_model, load_tokenizer
+from train.model.lora import lora_config
 from train.plan import pair_costs
-from train.retention import WIKITEXT, measure_retention
-from train.summary import Run, values_of
-from train.uncertainty import compare
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,16 @@ from pathlib import Path
 
 from transformers import TrainingArguments, set_seed
 
-from train.arguments import EavssArguments
-from train.benchmarks import load_benchmarks
-from train.command import Parser, exit_status
-from train.distributed import from_main
-from train.errors import RecipeError
-from train.evaluation import compare_runs, evaluate, write_items
-from train.files import write_json
-from train.hardware import is_main_process, say
-from train.models import load_adapter, load_model, load_tokenizer
-from train.parse import parse
-from train.summary import Run, cost_table, costs_of, summarise_runs, transfer_table
+from train.comparison.runs import Run, cost_table, costs_of, summarise_runs, transfer_table
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.evaluate import compare_runs, evaluate, write_items
+from train.model.loading import load_adapter, load_model, load_tokenizer
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, exit_status
+from train.runtime.distributed import from_main, is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
 
 # What a base model's answers depend on beside the questions.
 _SHARED = ("model_name_or_path", "model_revision", "dtype", "prompt_style", "max_length")

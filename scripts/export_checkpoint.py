@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.card import Run
-from train.checkpoints import find_adapter
-from train.command import Parser, exit_status
-from train.errors import RecipeError
-from train.hardware import say
-from train.hub import HubRepo
-from train.publish import Export
+from train.publishing.card import Run
+from train.publishing.checkpoints import find_adapter
+from train.publishing.hub import HubRepo
+from train.publishing.publish import Export
+from train.runtime.command import Parser, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
 
 _DTYPES = ("float32", "bfloat16", "float16")
 

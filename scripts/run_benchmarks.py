@@ -13,15 +13,15 @@ from pathlib import Path
 
 from transformers import TrainingArguments, set_seed
 
-from train.arguments import EavssArguments
-from train.benchmarks import load_benchmarks, mean_metrics
-from train.command import Parser, check_is_file, exit_status
-from train.errors import RecipeError
-from train.evaluation import Evaluation, evaluate, write_items
-from train.files import write_json
-from train.hardware import is_main_process, say
-from train.models import load_adapter, load_model, load_tokenizer
-from train.parse import parse
+from train.evaluation.benchmarks import load_benchmarks, mean_metrics
+from train.evaluation.evaluate import Evaluation, evaluate, write_items
+from train.model.loading import load_adapter, load_model, load_tokenizer
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
 
 
 def main(args: EavssArguments, training: TrainingArguments, adapter: str | None) -> Evaluation:

@@ -26,16 +26,16 @@ from data.examples import Example
 from eavss.scores import eavss_contrast
 from eavss.snippets import axolotl_snippet, peft_snippet
 from eavss.stability import tau
-from train import controls
-from train.arguments import EavssArguments
-from train.command import Parser, check_is_file, exit_status
-from train.encoding import Encoder
-from train.errors import RecipeError
-from train.files import write_json
-from train.hardware import is_main_process, say
-from train.models import load_model, load_tokenizer
-from train.parse import parse
-from train.scoring import layers_record, score, training_examples
+from train.batching.encoding import Encoder
+from train.model.loading import load_model, load_tokenizer
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
+from train.selection import controls
+from train.selection.scoring import layers_record, score, training_examples
 
 _BAR = 30
 

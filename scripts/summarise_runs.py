@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.command import Parser, check_is_file, exit_status
-from train.errors import RecipeError
-from train.files import write_json
-from train.hardware import say
-from train.summary import Run, cost_table, costs_of, summarise_runs, summary_table, transfer_table
+from train.comparison.runs import Run, cost_table, costs_of, summarise_runs, summary_table, transfer_table
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
 
 
 def main(argv: Sequence[str] | None) -> None:

@@ -23,14 +23,14 @@ from transformers import (
 )
 
 from data.examples import Example
-from train.adapters import add_lora
-from train.arguments import EavssArguments
-from train.encoding import Encoder
-from train.frozen_base import read_base
-from train.likelihood import AnswerScorer
-from train.packing import Packer
-from train.pairs import make_pairs
-from train.parse import parse
+from train.base.reading import read_base
+from train.batching.encoding import Encoder
+from train.batching.packing import Packer
+from train.batching.pairs import make_pairs
+from train.evaluation.likelihood import AnswerScorer
+from train.model.lora import add_lora
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
 from train.trainer import ContrastiveTrainer
 
 EOS = "<eos>"

@@ -20,28 +20,28 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers
-from train.adapters import add_lora, lora_targets
-from train.arguments import EavssArguments
-from train.benchmarks import load_benchmarks
-from train.command import exit_status
-from train.distributed import from_main
-from train.encoding import Encoder
-from train.errors import RecipeError
-from train.evaluation import compare_runs, evaluate, write_items
-from train.export import save_adapter
-from train.files import write_json, write_text
-from train.frozen_base import read_base
-from train.hardware import choose_dtype, is_main_process, peak_memory_bytes, say
-from train.models import choose_training_attention, load_adapted, load_model, load_tokenizer
-from train.packing import Packer
-from train.pairs import make_pairs
-from train.parse import parse
+from train.base.reading import read_base
+from train.base.replay_texts import write_texts
+from train.batching.encoding import Encoder
+from train.batching.packing import Packer
+from train.batching.pairs import make_pairs
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.evaluate import compare_runs, evaluate, write_items
+from train.model.adapter_files import save_adapter
+from train.model.loading import choose_training_attention, load_adapted, load_model, load_tokenizer
+from train.model.lora import add_lora, lora_targets
 from train.plan import make_plan, pairs_in_step
-from train.publish import hub_repo, push_run
-from train.record import command_line, recipe_text
-from train.replay import write_texts
-from train.report import comparison_table, turned_questions, write_report
-from train.scoring import layers_record, score, training_examples, write_profile
+from train.publishing.publish import hub_repo, push_run
+from train.publishing.report import comparison_table, flipped_questions, write_report
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.recipe.provenance import command_line, recipe_text
+from train.runtime.command import exit_status
+from train.runtime.distributed import from_main, is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json, write_text
+from train.runtime.hardware import choose_dtype, peak_memory_bytes
+from train.selection.scoring import layers_record, score, training_examples, write_profile
 from train.trainer import ContrastiveTrainer
 
 _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
@@ -127,8 +127,8 @@ def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
     if is_main_process():
         write_items(output / "items", {"before": before, "after": after})
         write_json(output / "results.json", results)
-        turned = {name: turned_questions(records, after.records[name]) for name, records in before.records.items()}
-        write_report(output, results, layers, recipe, turned)
+        flipped = {name: flipped_questions(records, after.records[name]) for name, records in before.records.items()}
+        write_report(output, results, layers, recipe, flipped)
     _banner("Results")
     say(f"selected blocks {layers['selected']}")
     say(comparison_table(results))

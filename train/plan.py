@@ -7,14 +7,14 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from eavss.blocks import find_blocks
 from eavss.costs import ForwardCosts, forward_costs
-from train.adapters import lora_parameters
-from train.arguments import EavssArguments
-from train.files import cache_folder
-from train.hardware import say
-from train.packing import Packer, row_length
-from train.pairs import ContrastPairs
-from train.prefix_cache import size_in_bytes, tokens_to_read
-from train.replay import REPLAY_TEXTS, REPLAY_TOKENS
+from train.base.block_inputs import size_in_bytes, tokens_to_read
+from train.base.replay_texts import REPLAY_TEXTS, REPLAY_TOKENS
+from train.batching.packing import Packer, row_length
+from train.batching.pairs import ContrastPairs
+from train.model.lora import lora_parameters
+from train.recipe.arguments import EavssArguments
+from train.runtime.distributed import say
+from train.runtime.files import cache_folder
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from eavss.batches import TokenSequence
-from eavss.blocks import Blocks, capture_block_outputs, enter_at, find_blocks
+from eavss.blocks import Blocks, capture_block_outputs, find_blocks, start_at_block
 from train import losses
-from train.arguments import EavssArguments
-from train.frozen_base import FrozenBase
-from train.logits import judge, logits_at
-from train.models import causal_lm, checkpoint_activations
-from train.packing import PackedBatch, Packer
-from train.pairs import ContrastPair, ContrastPairs, PairBatch, collate, split_by_tokens
-from train.replay import draw_text
+from train.base.reading import BaseOutputs
+from train.base.replay_texts import draw_text
+from train.batching.packing import PackedBatch, Packer
+from train.batching.pairs import ContrastPair, ContrastPairs, PairBatch, collate, split_by_tokens
+from train.model.loading import causal_lm, checkpoint_activations
+from train.model.logits import logits_at, target_logprobs
+from train.recipe.arguments import EavssArguments
 
 
 class ContrastiveTrainer(Trainer):
@@ -44,11 +44,11 @@ class ContrastiveTrainer(Trainer):
         args: EavssArguments,
         training: TrainingArguments,
         pairs: ContrastPairs,
-        base: FrozenBase,
+        base: BaseOutputs,
         packer: Packer,
         tokenizer: PreTrainedTokenizerBase,
     ) -> None:
-        training.push_to_hub = False  # a run is pushed once, by train.publish, without its resume state
+        training.push_to_hub = False  # a run is pushed once, by train.publishing.publish, without its resume state
         training.remove_unused_columns = False  # the pairs are no columns of the model's
         training.label_names = []
         if training.activation_checkpointing:
@@ -67,7 +67,7 @@ class ContrastiveTrainer(Trainer):
         self._weights = args
         self._base = base
         self._packer = packer
-        self._texts = list(base.entering_head)
+        self._texts = list(base.head_inputs)
         self._terms: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -123,11 +123,11 @@ class ContrastiveTrainer(Trainer):
         wanted = self._layers if self._weights.infonce_weight and len(batch.positives) else []
         with capture_block_outputs(blocks, wanted, states.__setitem__), self._entry(blocks, on_cpu.packed):
             called_with = packed.inputs | {"use_cache": False}
-            states_of = self._base.entering_head
-            beside = torch.cat([states_of[text] for text in texts]).to(self.args.device) if texts else None
-            logits = logits_at(model, causal_lm(base), called_with, packed.rows, packed.columns, beside)
+            states_of = self._base.head_inputs
+            extra_states = torch.cat([states_of[text] for text in texts]).to(self.args.device) if texts else None
+            logits = logits_at(model, causal_lm(base), called_with, packed.rows, packed.columns, extra_states)
         logits, of_base = logits.split([len(packed.targets), len(logits) - len(packed.targets)])
-        logprobs, _ = judge(logits, packed.targets)  # (N,)
+        logprobs, _ = target_logprobs(logits, packed.targets)  # (N,)
         sums = packed.answer_sums(logprobs)  # (S,)
         chosen, rejected = sums[batch.chosen], sums[batch.rejected]  # (B,)
         terms = {
@@ -153,7 +153,7 @@ class ContrastiveTrainer(Trainer):
         prefix = self._base.prefix
         if prefix is None:
             return contextlib.nullcontext()
-        return enter_at(blocks, prefix.layer, prefix.gather(packed).to(self.args.device))
+        return start_at_block(blocks, prefix.layer, prefix.gather(packed).to(self.args.device))
 
     def _record(self, terms: dict[str, Tensor], chosen: Tensor, rejected: Tensor, batch: PairBatch) -> None:
         rewards_chosen = self._weights.beta * (chosen - batch.reference_chosen)

@@ -1,0 +1,128 @@
+"""Time our likelihoods beside lm-evaluation-harness's: the same requests, model, device and dtype, in turn.
+
+    python scripts/benchmarks/benchmark_evaluation.py --datasets_root FOLDER [--model_name_or_path MODEL] [--questions 60]
+        [--repeats 3] [--dtype bfloat16] [--json FILE]
+
+The requests are the harness's own: its task truthfulqa_mc2, and for WikiQA the tasks in recipes/lm_eval, with and
+without their three fixed questions: the longer a prompt is beside its answers, the more sharing it saves. Its HF model
+runs at batch sizes 1, 8 and 32, of which the fastest counts. Both times hold tokenisation and the forward passes.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import lm_eval
+import torch
+import yaml
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from data import truthfulqa, wikiqa
+from data.sources import SAMPLES
+from scripts.benchmarks.measuring import seconds
+from train.batching.encoding import Encoder
+from train.evaluation.likelihood import AnswerScorer
+from train.recipe.arguments import REPOSITORY
+from train.runtime.files import cache_folder, write_json, write_text
+from train.runtime.hardware import choose_dtype, prepare_process
+
+BATCH_SIZES = (1, 8, 32)
+TASKS = Path(lm_eval.__file__).parent / "tasks"
+DEFINITIONS = {
+    "truthfulqa": (truthfulqa, TASKS / "truthfulqa/truthfulqa_mc2.yaml"),
+    "wikiqa": (wikiqa, REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"),
+    "wikiqa_zero_shot": (wikiqa, REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa_zero_shot.yaml"),
+}
+
+
+def local_task(definition: Path, module: ModuleType, root: Path, folder: Path) -> Any:
+    """A task of the harness that includes `definition` and changes nothing but where its rows are.
+
+    Args:
+        definition: the harness's YAML.
+        module: the set's module in `data`.
+        root: a folder in Hub layout.
+        folder: where the including YAML is written.
+    """
+    rows = root / module.HUB_ID / module.CONFIG / f"{module.EVALUATION_SPLIT}.parquet"
+    config = {
+        "include": str(definition),
+        "task": f"local_{definition.stem}",
+        "dataset_path": "parquet",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": {"validation": str(rows.resolve())}},
+        "training_split": None,
+        "validation_split": "validation",
+        "test_split": None,
+    }
+    path = folder / f"{config['task']}.yaml"
+    write_text(path, yaml.safe_dump(config))
+    return TaskManager().load(str(path))["tasks"][config["task"]]
+
+
+def measure(requests: list[Any], model: Any, tokenizer: Any, repeats: int, token_budget: int) -> dict[str, Any]:
+    """Medians over `repeats` rounds, each side once a round; the harness at every batch size in every round."""
+    scorer = AnswerScorer(model, Encoder(tokenizer, "harness", 2048), token_budget)
+    sides: dict[str, Callable[[], object]] = {
+        "ours": lambda: scorer.score_sequences([scorer.encoder.after_text(*r.args) for r in requests], "ours")
+    }
+    for size in BATCH_SIZES:
+        peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size)
+        sides[f"lm_eval_{size}"] = lambda peer=peer: peer.loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc]
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, work in sides.items():
+            times[name].append(seconds(work))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    fastest = min((f"lm_eval_{size}" for size in BATCH_SIZES), key=lambda name: medians[name])
+    return {
+        "requests": len(requests),
+        "ours_seconds": medians["ours"],
+        "lm_eval_seconds": medians[fastest],
+        "lm_eval_batch_size": int(fastest.rpartition("_")[2]),
+        "speedup": medians[fastest] / medians["ours"],
+        "all_seconds": times,
+    }
+
+
+def main() -> None:
+    """Measure each set and print a line for it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", default=str(REPOSITORY / "outputs/models/smollm2-135m-instruct"))
+    parser.add_argument("--datasets_root", type=Path, default=SAMPLES)
+    parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
+    parser.add_argument("--token_budget", type=int, default=2048)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    prepare_process()
+    dtype = choose_dtype(options.dtype)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(options.model_name_or_path, dtype=dtype, device_map=device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(options.model_name_or_path)
+    print(f"{options.model_name_or_path}, {device}, {torch.get_num_threads()} threads, {dtype}", flush=True)
+    found = {}
+    for name, (module, definition) in DEFINITIONS.items():
+        task = local_task(definition, module, options.datasets_root, cache_folder() / "lm_eval")
+        task.build_all_requests(limit=options.questions)
+        found[name] = measure(task.instances, model, tokenizer, options.repeats, options.token_budget)
+        print(
+            f"{name}: {found[name]['requests']} requests, ours {found[name]['ours_seconds']:.1f} s, lm-eval "
+            f"{found[name]['lm_eval_seconds']:.1f} s (batch size {found[name]['lm_eval_batch_size']}), "
+            f"{found[name]['speedup']:.2f}x",
+            flush=True,
+        )
+    ours, theirs = (sum(entry[f"{side}_seconds"] for entry in found.values()) for side in ("ours", "lm_eval"))
+    if options.json:
+        total = {"ours_seconds": ours, "lm_eval_seconds": theirs, "speedup": theirs / ours}
+        write_json(options.json, total | {"sets": found})
+
+
+if __name__ == "__main__":
+    main()

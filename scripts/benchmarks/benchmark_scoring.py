@@ -1,0 +1,85 @@
+"""Time scoring beside a bare forward pass over the same batches, in turn.
+
+    python scripts/benchmarks/benchmark_scoring.py [--datasets_root FOLDER] [--model_name_or_path MODEL] [--questions 24]
+        [--repeats 5] [--dtype bfloat16] [--json FILE]
+
+The batches are those of a training run's EAVSS stage. `overhead` is the fraction by which scoring takes longer: 0.05 is
+five per cent.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from data.sources import SAMPLES, load_split
+from eavss.profile import PairedBatch, profile_batch
+from scripts.benchmarks.measuring import seconds
+from train.batching.encoding import Encoder
+from train.batching.pairs import paired_batches
+from train.recipe.arguments import REPOSITORY
+from train.runtime.files import write_json
+from train.runtime.hardware import choose_dtype, prepare_process
+
+
+@torch.no_grad()
+def forward(model: PreTrainedModel, paired: PairedBatch) -> None:
+    """The pass that scoring needs anyway: every block, and no logits to speak of."""
+    batch = paired.batch.to(model.device)
+    model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
+
+
+def measure(model: PreTrainedModel, batches: list[PairedBatch], repeats: int) -> dict[str, float]:
+    """Medians over `repeats` passes through all batches, the sides in turn for each batch, in both orders, so that a
+    machine that slows down does so for both."""
+    sides = {"forward": lambda batch: forward(model, batch), "scoring": lambda batch: profile_batch(model, batch)}
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for side in sides:
+        sides[side](batches[0])
+    for number in range(repeats):
+        order = list(sides) if number % 2 else list(reversed(sides))
+        total = dict.fromkeys(sides, 0.0)
+        for batch in batches:
+            for side in order:
+                total[side] += seconds(lambda side=side, batch=batch: sides[side](batch))  # type: ignore[misc]
+        for side in sides:
+            times[side].append(total[side])
+    return {
+        "forward_seconds": statistics.median(times["forward"]),
+        "scoring_seconds": statistics.median(times["scoring"]),
+        "overhead": statistics.median(s / f for s, f in zip(times["scoring"], times["forward"], strict=True)) - 1,
+    }
+
+
+def main() -> None:
+    """Measure, print, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", default=str(REPOSITORY / "outputs/models/smollm2-135m-instruct"))
+    parser.add_argument("--datasets_root", default=str(SAMPLES))
+    parser.add_argument("--questions", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--token_budget", type=int, default=2048)
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    prepare_process()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(
+        options.model_name_or_path, dtype=choose_dtype(options.dtype), device_map=device
+    ).eval()
+    encoder = Encoder(AutoTokenizer.from_pretrained(options.model_name_or_path), "plain", 512)
+    examples = load_split("truthfulqa", options.datasets_root, 0.1).train[: options.questions]
+    batches = paired_batches(examples, encoder, 2, options.token_budget, seed=0)
+    figures = measure(model, batches, options.repeats)
+    print(
+        f"forward {figures['forward_seconds']:.2f} s, scoring {figures['scoring_seconds']:.2f} s, "
+        f"overhead {figures['overhead']:.1%}"
+    )
+    if options.json:
+        write_json(options.json, figures)
+
+
+if __name__ == "__main__":
+    main()

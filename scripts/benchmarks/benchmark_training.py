@@ -1,0 +1,121 @@
+"""Train the same pairs with our trainer and with TRL's DPOTrainer, in turn, each run in a process of its own.
+
+    python scripts/benchmarks/benchmark_training.py --datasets_root FOLDER [--model_name_or_path MODEL] [--layers 14 15 ...]
+        [--pairs 96] [--epochs 3] [--repeats 3] [--without] [--json FILE]
+
+Peers: `trl_default`, DPOTrainer as it comes, with LoRA on all blocks; `trl_best`, with the same blocks as ours, the
+reference computed beforehand, and no checkpointing. All have the same rows, rank, precision and pairs a step, and plain
+AdamW. A time holds the training and everything that comes before it but loading and tokenising: our pass that fills the
+cold cache, TRL's reference pass. `--without` also runs ours with one feature switched off at a time.
+
+A first run of each, not timed, counts its FLOPs (matrix products alone). `floor_ratio` is our time over the time that
+our FLOPs would take at the rate of a bare forward pass of the model, measured in the same run.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from data.sources import SAMPLES
+from scripts.benchmarks.benchmark_training_run import SIDES, WITHOUT
+from train.recipe.arguments import REPOSITORY
+from train.runtime.files import write_json
+
+RUN = Path(__file__).with_name("benchmark_training_run.py")
+
+
+def run(side: str, options: argparse.Namespace, count: bool = False) -> dict[str, float]:
+    """One measured run of `side`, in a new process with an empty cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        words = [sys.executable, str(RUN), side, *(["--count"] if count else []), "--folder", folder]
+        for key in ("model_name_or_path", "datasets_root", "pairs", "epochs", "batch_size", "dtype", "random_weights"):
+            if getattr(options, key) is not None:
+                words += [f"--{key}", str(getattr(options, key))]
+        done = subprocess.run(
+            [*words, "--layers", *map(str, options.layers)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")
+        figures: dict[str, float] = json.loads(result.read_text())
+        return figures
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Count each side once, then time all sides in turn; medians."""
+    sides = [*SIDES, *(WITHOUT if options.without else ())]
+    flops = {side: run(side, options, count=True)["flops"] for side in SIDES}
+    rounds: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for number in range(options.repeats):
+        for side in sides:
+            rounds[side].append(run(side, options))
+            latest = rounds[side][-1]
+            print(f"round {number + 1}, {side}: {latest['pairs_per_second']:.2f} pairs/s", flush=True)
+    median = {
+        side: {key: statistics.median(each[key] for each in found) for key in found[0]}
+        for side, found in rounds.items()
+    }
+    ours = median["ours"]
+    figures: dict[str, Any] = {side: median[side] | {"flops": flops[side]} for side in SIDES}
+    for side in SIDES:
+        figures[side]["flops_per_second"] = flops[side] / median[side]["seconds"]
+    for peer in ("default", "best"):
+        theirs = median[f"trl_{peer}"]
+        figures[f"speedup_{peer}"] = ours["pairs_per_second"] / theirs["pairs_per_second"]
+        figures[f"counted_ceiling_{peer}"] = flops[f"trl_{peer}"] / flops["ours"]
+    return figures | {
+        "memory_ratio": ours["peak_memory_bytes"] / median["trl_default"]["peak_memory_bytes"],
+        "floor_ratio": ours["seconds"] / (flops["ours"] / ours["forward_flops_per_second"]),
+        "without": {
+            side.removeprefix("without_"): median[side]["pairs_per_second"] for side in sides if side in WITHOUT
+        },
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures, for people."""
+    lines = [f"{'':24} {'pairs/s':>8} {'peak MB':>8} {'TFLOPs':>8} {'GFLOP/s':>8}"]
+    for side in SIDES:
+        f = figures[side]
+        lines.append(
+            f"{side:24} {f['pairs_per_second']:8.2f} {f['peak_memory_bytes'] / 1e6:8.0f} {f['flops'] / 1e12:8.2f} "
+            f"{f['flops_per_second'] / 1e9:8.0f}"
+        )
+    lines += [f"without {name:16} {speed:8.2f}" for name, speed in figures["without"].items()]
+    for peer in ("default", "best"):
+        ratio, ceiling = figures[f"speedup_{peer}"], figures[f"counted_ceiling_{peer}"]
+        lines.append(f"{ratio:.2f}x TRL {peer} (counted ceiling {ceiling:.2f}x)")
+    lines.append(
+        f"memory {figures['memory_ratio']:.2f}x TRL default's; {figures['floor_ratio']:.2f}x the counted floor"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", default=str(REPOSITORY / "outputs/models/smollm2-135m-instruct"))
+    parser.add_argument("--random_weights", choices=("8b", "tiny"), help="random Llama weights of this shape instead")
+    parser.add_argument("--datasets_root", default=str(SAMPLES))
+    parser.add_argument("--layers", type=int, nargs="+", default=[14, 15, 16, 17, 19, 21, 22, 25])
+    parser.add_argument("--pairs", type=int, default=96)
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
+    parser.add_argument("--without", action="store_true", help="also time ours without each feature")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    figures = measure(options)
+    print(table(figures))
+    if options.json:
+        write_json(options.json, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Render the project's own small tables of facts into the schemas of five data sets on the Hugging Face Hub.
+
+    python scripts/samples/render_samples.py [--output_dir data/samples]
+
+The tables are read from `data/samples/*.tsv`; the Parquet files go to `<output_dir>/<owner>/<name>/<config>/`.
+The same tables give the same rows on every machine: all shuffles are seeded by fixed texts.
+"""
+
+import argparse
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.samples.facts import (
+    TABLES,
+    TRAIN,
+    VALIDATION,
+    Fact,
+    Kind,
+    Misconception,
+    check,
+    choose,
+    fill,
+    normalise_answer,
+    query,
+    read_facts,
+    read_kinds,
+    read_misconceptions,
+    rotations,
+    side,
+)
+from scripts.samples.schemas import NQ, SCIQ, TRIVIAQA, TRUTHFULQA_CHOICES, TRUTHFULQA_GENERATION, WIKIQA, Row, write
+
+SOURCE = "eavss samples"
+
+COUNTS = {TRAIN: 200, VALIDATION: 100}
+
+# WikiQA's rows need the most wrong answers per question, so the facts are chosen for that many.
+WRONG_SENTENCES = 4
+WRONG_CHOICES = 3
+
+
+def nq_rows(facts: Sequence[Fact], questions: dict[Fact, str]) -> list[Row]:
+    """Rows of Natural Questions, open: a search query with all its correct answers."""
+    return [{"question": query(questions[fact]), "answer": [fact.answer, *fact.aliases]} for fact in facts]
+
+
+def sciq_rows(facts: Sequence[Fact], questions: dict[Fact, str], kinds: dict[str, Kind], seed: str) -> list[Row]:
+    """Rows of SciQ: a question with three distractors, and a statement of the fact as its support."""
+    false = rotations(facts, WRONG_CHOICES, seed)
+    return [
+        {
+            "question": questions[fact],
+            "distractor3": false[fact][2],
+            "distractor1": false[fact][0],
+            "distractor2": false[fact][1],
+            "correct_answer": fact.answer,
+            "support": fill(kinds[fact.kind].statement, fact),
+        }
+        for fact in facts
+    ]
+
+
+def triviaqa_rows(facts: Sequence[Fact], questions: dict[Fact, str], ids: dict[Fact, int]) -> list[Row]:
+    """Rows of TriviaQA without context: the pages and the search results are empty."""
+    rows = []
+    for fact in facts:
+        aliases = [fact.answer, *fact.aliases]
+        normalised = normalise_answer(fact.answer)
+        rows.append(
+            {
+                "question": questions[fact],
+                "question_id": f"sample_{ids[fact]}",
+                "question_source": SOURCE,
+                "entity_pages": {name: [] for name in ("doc_source", "filename", "title", "wiki_context")},
+                "search_results": {
+                    name: [] for name in ("description", "filename", "rank", "title", "url", "search_context")
+                },
+                "answer": {
+                    "aliases": aliases,
+                    "normalized_aliases": list(dict.fromkeys(normalise_answer(alias) for alias in aliases)),
+                    "matched_wiki_entity_name": fact.answer,
+                    "normalized_matched_wiki_entity_name": normalised,
+                    "normalized_value": normalised,
+                    "type": "WikipediaEntity",
+                    "value": fact.answer,
+                },
+            }
+        )
+    return rows
+
+
+def wikiqa_rows(
+    facts: Sequence[Fact], questions: dict[Fact, str], kinds: dict[str, Kind], ids: dict[Fact, int], seed: str
+) -> list[Row]:
+    """Rows of WikiQA: for each question one sentence that answers it, and four that hold other answers."""
+    false = rotations(facts, WRONG_SENTENCES, seed)
+    rows = []
+    for fact in facts:
+        labelled = [(fact.answer, 1), *((answer, 0) for answer in false[fact])]
+        random.Random(f"{seed}/{questions[fact]}").shuffle(labelled)
+        for answer, label in labelled:
+            rows.append(
+                {
+                    "question_id": f"Q{ids[fact]}",
+                    "question": questions[fact],
+                    "document_title": fact.subject,
+                    "answer": fill(kinds[fact.kind].sentence, fact, answer),
+                    "label": label,
+                }
+            )
+    return rows
+
+
+def truthfulqa_questions(
+    facts: Sequence[Fact],
+    misconceptions: Sequence[Misconception],
+    questions: dict[Fact, str],
+    kinds: dict[str, Kind],
+    split: str,
+) -> list[tuple[str, Misconception]]:
+    """One side's TruthfulQA, as pairs of category and statements: misconceptions first, then facts in their shape."""
+    own = [("Misconceptions", entry) for entry in misconceptions if side(entry.question) == split]
+    chosen = choose(facts, questions, COUNTS[split] - len(own), WRONG_CHOICES)
+    false = rotations(chosen, WRONG_CHOICES, f"truthful_qa/{split}")
+    for fact in chosen:
+        kind = kinds[fact.kind]
+        truthful = (fill(kind.statement, fact), fill(kind.restatement, fact))
+        # Both wordings are true and false alike, or the wording would tell.
+        wordings = (kind.statement, kind.restatement, kind.statement)
+        wrong = tuple(fill(wording, fact, answer) for wording, answer in zip(wordings, false[fact], strict=True))
+        own.append((fact.kind.capitalize(), Misconception(questions[fact], truthful, wrong)))
+    return own
+
+
+def labelled_choices(truthful: Sequence[str], false: Sequence[str]) -> Row:
+    """TruthfulQA's targets: the true choices labelled 1, then the false ones labelled 0."""
+    return {"choices": [*truthful, *false], "labels": [1] * len(truthful) + [0] * len(false)}
+
+
+def truthfulqa_choices_row(entry: Misconception) -> Row:
+    """A row of TruthfulQA's multiple choice."""
+    return {
+        "question": entry.question,
+        "mc1_targets": labelled_choices(entry.truthful[:1], entry.false),
+        "mc2_targets": labelled_choices(entry.truthful, entry.false),
+    }
+
+
+def truthfulqa_generation_row(category: str, entry: Misconception) -> Row:
+    """A row of TruthfulQA's generation; the questions that invite a known mistake are the adversarial ones."""
+    return {
+        "type": "Adversarial" if category == "Misconceptions" else "Non-Adversarial",
+        "category": category,
+        "question": entry.question,
+        "best_answer": entry.truthful[0],
+        "correct_answers": list(entry.truthful),
+        "incorrect_answers": list(entry.false),
+        "source": SOURCE,
+    }
+
+
+def render(
+    facts: Sequence[Fact], kinds: Sequence[Kind], misconceptions: Sequence[Misconception]
+) -> dict[str, list[Row]]:
+    """The rows of every file, by the file's path below the output folder.
+
+    Args:
+        facts: the facts of `facts.tsv`.
+        kinds: the kinds of `kinds.tsv`, one for each kind that a fact names.
+        misconceptions: the questions of `misconceptions.tsv`, for TruthfulQA alone.
+
+    Returns:
+        The rows; each set has 200 questions on the training side and 100 on the evaluation side.
+    """
+    by_name = {kind.name: kind for kind in kinds}
+    questions = {fact: fill(by_name[fact.kind].question, fact) for fact in facts}
+    check(facts, questions)
+    chosen = {
+        split: choose([fact for fact in facts if side(questions[fact]) == split], questions, count, WRONG_SENTENCES)
+        for split, count in COUNTS.items()
+    }
+    ids = {fact: place for place, fact in enumerate([*chosen[TRAIN], *chosen[VALIDATION]], start=1)}
+
+    files: dict[str, list[Row]] = {}
+    truthfulqa: list[tuple[str, Misconception]] = []
+    for split, own in chosen.items():
+        files[f"{NQ}/{split}.parquet"] = nq_rows(own, questions)
+        files[f"{SCIQ}/{split}.parquet"] = sciq_rows(own, questions, by_name, f"sciq/{split}")
+        files[f"{TRIVIAQA}/{split}.parquet"] = triviaqa_rows(own, questions, ids)
+        files[f"{WIKIQA}/{split}.parquet"] = wikiqa_rows(own, questions, by_name, ids, f"wiki_qa/{split}")
+        truthfulqa += truthfulqa_questions(own, misconceptions, questions, by_name, split)
+    # TruthfulQA has one split only; its reader tells the sides apart by the same hash.
+    files[f"{TRUTHFULQA_CHOICES}/{VALIDATION}.parquet"] = [truthfulqa_choices_row(entry) for _, entry in truthfulqa]
+    files[f"{TRUTHFULQA_GENERATION}/{VALIDATION}.parquet"] = [
+        truthfulqa_generation_row(category, entry) for category, entry in truthfulqa
+    ]
+    return files
+
+
+def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
+    """`render` for the tables in a folder."""
+    return render(
+        read_facts(tables / "facts.tsv"),
+        read_kinds(tables / "kinds.tsv"),
+        read_misconceptions(tables / "misconceptions.tsv"),
+    )
+
+
+def main() -> None:
+    """Render the tables that ship with the project."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, default=TABLES, help="where the sets go; the shipped ones' place")
+    write(render_tables(), parser.parse_args().output_dir)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Counted costs, by hand and against what a real training step takes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from eavss.costs import ForwardCosts, forward_costs
+from tests.toys import BLOCKS, HIDDEN, VOCABULARY, arguments, tiny_model
+from train.model.lora import add_lora, lora_parameters
+
+
+def test_training_costs_by_hand() -> None:
+    """Blocks of 10 FLOPs a token, a head of 100 a position; 5 tokens, 2 positions.
+
+    Blocks 2 and 3 of four, cached: forward and backward through two blocks, 5 * (20 + 20), and the head twice, 400.
+    Not cached: the forward pass takes all four, 5 * (40 + 20) + 400. An adapter of 3 parameters in each of two blocks
+    adds 5 * 6 * 3 * 2 = 180. Blocks 1 and 3 reach down to block 1: 5 * (30 + 30) + 400.
+    """
+    costs = ForwardCosts((10.0,) * 4, 100.0)
+    assert costs.training([2, 3], 5, 2) == 600
+    assert costs.training([2, 3], 5, 2, cached=False) == 700
+    assert costs.training([2, 3], 5, 2, lora_parameters=3) == 780
+    assert costs.training([3, 1], 5, 2) == 700
+    assert costs.reading(5, 2) == 400
+
+
+def test_forward_costs_by_hand() -> None:
+    """A llama block of H = 32: four H x H products and three H x 64, two FLOPs for each weight; a head of 300 x H."""
+    costs = forward_costs(tiny_model("llama"))
+    assert len(costs.blocks) == BLOCKS
+    weights = 2 * (4 * HIDDEN * HIDDEN + 3 * HIDDEN * 64)
+    assert all(weights <= cost <= 1.2 * weights for cost in costs.blocks)  # and a little attention
+    assert costs.head == 2 * HIDDEN * VOCABULARY
+
+
+@pytest.mark.parametrize("layers", [[2, 3], [1], [0, 1, 2, 3]])
+def test_the_estimate_is_what_a_step_takes(model: PreTrainedModel, layers: list[int], tmp_path: Path) -> None:
+    args, _ = arguments(tmp_path)
+    estimate = forward_costs(model).training(
+        layers, tokens=40, predicted=40, lora_parameters=lora_parameters(model, args), cached=False
+    )
+    adapted = add_lora(model, layers, args)
+    with FlopCounterMode(display=False) as counter:
+        adapted(input_ids=torch.ones(2, 20, dtype=torch.long), use_cache=False).logits.sum().backward()
+    assert counter.get_total_flops() == pytest.approx(estimate, rel=0.12)

@@ -1,0 +1,203 @@
+"""Whole jobs as a user starts them, most on a tiny model, one on the embedded one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from scripts import export_checkpoint
+from tests.toys import save_tiny
+from train.model.lora import trainable_blocks
+from train.recipe.arguments import REPOSITORY
+
+pytestmark = pytest.mark.slow
+FILES = {"layers.json", "layers.png", "pairs.safetensors", "results.json", "report.html", "adapter"}
+SETS = {"nq", "sciq", "triviaqa", "truthfulqa", "wikiqa"}
+SMALL = {
+    **{"--score_questions": "8", "--train_questions": "16", "--eval_limit": "4", "--eval_token_budget": "1024"},
+    **{"--per_device_train_batch_size": "2", "--max_steps": "4", "--save_steps": "2", "--save_total_limit": "2"},
+    **{"--logging_steps": "1"},
+}
+
+
+def launch(ranks: int, output: Path, options: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a small demo on so many ranks under DeepSpeed's launcher; 0 means plain python."""
+    words = [word for key, value in (SMALL | options).items() for word in (key, *value.split())]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    python = Path(sys.executable)
+    start = [str(python)]
+    if ranks:
+        start = [str(python.parent / "deepspeed"), "--num_gpus", str(ranks), "--master_port", str(port)]
+    return subprocess.run(
+        [*start, "train/contrastive.py", "--config", "recipes/demo.yaml", "--output_dir", str(output), *words],
+        cwd=REPOSITORY,
+        env=os.environ | {"EAVSS_CACHE": str(output.parent / "cache"), "PATH": f"{python.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = save_tiny(tmp_path_factory.mktemp("models") / "tiny")
+    options = {"--model_name_or_path": str(folder), "--select_fraction": "0.5", "--dtype": "float32"}
+    return options | {"--replay_weight": "1"}
+
+
+def read(folder: Path, name: str):
+    return json.loads((folder / name).read_text())
+
+
+def losses(folder: Path) -> list[float]:
+    return [entry["loss"] for entry in read(folder, "trainer_state.json")["log_history"] if "loss" in entry]
+
+
+def test_two_ranks_on_the_embedded_model_leave_every_file(tmp_path: Path) -> None:
+    done = launch(2, tmp_path / "run", {"--layers": "20 25"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    output = tmp_path / "run"
+    assert {path.name for path in output.iterdir()} >= FILES
+    results, layers = read(output, "results.json"), read(output, "layers.json")
+    assert results["selected"] == layers["selected"] == [20, 25]
+    assert len(layers["layers"]) == 30
+    assert layers["questions"] == 8
+    assert set(results["benchmarks"]) == SETS
+    for name, entry in results["benchmarks"].items():
+        assert entry["n"] == 4
+        assert set(entry["before"]) == set(entry["after"])
+        assert "contrast_accuracy" in entry["before"]
+        assert ("mc2" in entry["before"]) == (name == "truthfulqa")
+    assert results["train"]["steps"] == 4
+    assert results["train"]["pairs"] == 16  # no more are read than the steps take
+    assert load_file(output / "pairs.safetensors")["states"].shape == (8, 2, 30, 576)
+    assert "selected blocks [20, 25]" in done.stdout
+    assert done.stdout.count("*** Results ***") == 1
+    adapter = load_file(output / "adapter" / "adapter_model.safetensors")
+    assert {int(name.split(".layers.")[1].split(".")[0]) for name in adapter} == {20, 25}
+    assert any(tensor.abs().sum() > 0 for name, tensor in adapter.items() if "lora_B" in name)
+
+
+@pytest.fixture(scope="module")
+def runs(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same recipe on 1 and 2 ranks, under no DeepSpeed, ZeRO-2 and ZeRO-3, with the same questions a step.
+
+    Under DeepSpeed also with batches divided by tokens, and one without what makes the plain run fast.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+    cases = {
+        "plain": (0, {"--per_device_train_batch_size": "4"}),
+        "zero2": (2, {"--train_token_budget": "64", "--pack_answers": "false", "--prefix_cache_gb": "0"}),
+        "zero3": (2, {"--train_token_budget": "64", "--deepspeed": "recipes/deepspeed/zero3.json"}),
+    }
+    for name, (ranks, options) in cases.items():
+        done = launch(ranks, folder / name, tiny | options)
+        assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
+    return {name: folder / name for name in cases}
+
+
+def test_stages_and_ranks_select_the_same_blocks_and_see_the_same_numbers(runs: dict[str, Path]) -> None:
+    expected = read(runs["plain"], "results.json")
+    assert len(expected["selected"]) == 2
+    for name in ("zero2", "zero3"):
+        results = read(runs[name], "results.json")
+        assert results["selected"] == expected["selected"]
+        for benchmark, entry in results["benchmarks"].items():
+            assert entry["before"] == pytest.approx(expected["benchmarks"][benchmark]["before"], abs=1e-5)
+        assert losses(runs[name]) == pytest.approx(losses(runs["plain"]), rel=0.02)
+
+
+def test_every_stage_saves_a_full_adapter_that_peft_loads(runs: dict[str, Path], tiny: dict[str, str]) -> None:
+    for name, run in runs.items():
+        model = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(tiny["--model_name_or_path"]), run / "adapter", is_trainable=True
+        )
+        assert trainable_blocks(model) == read(run, "results.json")["selected"], name
+        assert all(parameter.numel() for parameter in model.parameters())
+        assert any(p.abs().sum() > 0 for n, p in model.named_parameters() if "lora_B" in n), name
+        checkpoint = load_file(run / "checkpoint-4" / "adapter_model.safetensors")
+        assert all(tensor.numel() for tensor in checkpoint.values()), name
+
+
+def test_the_same_recipe_gives_the_same_layers_losses_and_adapter(
+    runs: dict[str, Path], tiny: dict[str, str], tmp_path: Path
+) -> None:
+    done = launch(0, tmp_path / "again", tiny | {"--per_device_train_batch_size": "4"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in (
+        "layers.json",
+        "pairs.safetensors",
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+    ):
+        assert (tmp_path / "again" / name).read_bytes() == (runs["plain"] / name).read_bytes(), name
+    assert losses(tmp_path / "again") == losses(runs["plain"])
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_a_resumed_run_continues_where_it_stopped(
+    stage: str, runs: dict[str, Path], tiny: dict[str, str], tmp_path: Path
+) -> None:
+    checkpoint = {"--resume_from_checkpoint": str(runs[stage] / "checkpoint-2")}
+    done = launch(2, tmp_path / "resumed", tiny | checkpoint | {"--deepspeed": f"recipes/deepspeed/{stage}.json"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert losses(tmp_path / "resumed") == pytest.approx(losses(runs[stage]), abs=1e-5)
+    adapters = [load_file(run / "adapter" / "adapter_model.safetensors") for run in (tmp_path / "resumed", runs[stage])]
+    for name, tensor in adapters[0].items():
+        assert (tensor - adapters[1][name]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"--layers": "2 30"}, "layers: [30] lie outside the model's blocks, which are 0 to 3"),
+        ({"--dataset": "trivia"}, "dataset: 'trivia' is neither one of nq"),
+    ],
+)
+def test_a_users_mistake_is_one_line_however_many_ranks(
+    options: dict[str, str], message: str, tiny: dict[str, str], tmp_path: Path
+) -> None:
+    done = launch(2, tmp_path / "run", tiny | options)
+    assert done.returncode == 2
+    printed = done.stdout + done.stderr
+    assert printed.count("error: ") == 1
+    assert f"error: {message}" in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["plain", "zero2", "zero3"])
+def test_a_checkpoint_of_any_stage_can_be_exported(stage: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    """The last checkpoint holds the run's own adapter, and nothing of its resume state is exported."""
+    assert export_checkpoint.run([str(runs[stage] / "checkpoint-4"), "--output_dir", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
+    exported, trained = (
+        load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "out", runs[stage] / "adapter")
+    )
+    assert exported.keys() == trained.keys()
+    assert all(torch.equal(exported[name], trained[name]) for name in trained)
+
+
+def test_a_missing_checkpoint_is_told_before_anything_is_written(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = launch(0, tmp_path / "run", tiny | {"--resume_from_checkpoint": "true"})
+    assert done.returncode == 2
+    assert "error: resume_from_checkpoint: there is no checkpoint in" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
+    done = launch(0, tmp_path / "run", {"--model_name_or_path": "outputs/models/none"})
+    assert done.returncode == 2
+    assert "error: model_name_or_path: no folder outputs/models/none; give a folder or a Hub id" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,107 @@
+"""The summary of a comparison, on gains small enough to work out by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train.comparison.selectors import comparison_table, pareto_front, plot_comparison, summarise
+
+
+def cell(selector: str, seed: int, gains: list[float], flops: float = 10.0, budget: str = "steps") -> dict[str, Any]:
+    return {
+        "dataset": "nq",
+        "budget": budget,
+        "selector": selector,
+        "seed": seed,
+        "layers": [1],
+        "steps": 4,
+        "gains": gains,
+        "gain": float(np.mean(gains)),
+        "flops": flops,
+        "seconds": 2.0,
+        "trained_parameters": 6,
+    }
+
+
+CELLS = [
+    cell("eavss:contrast", 0, [1.0, 0.0, 1.0, 0.0]),
+    cell("eavss:contrast", 1, [1.0, 1.0, 1.0, 1.0]),
+    cell("random:0", 0, [0.0, 0.0, 1.0, 0.0], flops=12),
+    cell("random:1", 0, [0.0, 0.0, 0.0, 0.0], flops=16),
+    cell("random:0", 1, [1.0, 0.0, 0.0, 1.0], flops=14),
+    cell("all", 0, [1.0, 1.0, 1.0, 0.0], flops=20),
+]
+
+
+def row(selector: str, cells: list[dict[str, Any]] = CELLS) -> dict[str, Any]:
+    return next(row for row in summarise(cells) if row["selector"] == selector)
+
+
+def test_a_row_averages_its_seeds_and_random_choices_are_one_row() -> None:
+    """Contrast .5 and 1; random (.25 + 0) / 2 and .5; so .75 against .3125, .4375 above."""
+    ours, chance, everything = row("eavss:contrast"), row("random"), row("all")
+    assert [r["selector"] for r in summarise(CELLS)] == ["eavss:contrast", "random", "all"]
+    assert (ours["gain"], ours["seeds"], chance["gain"]) == (0.75, 2, 0.3125)
+    assert ours["above_random"] == 0.4375
+    assert (ours["share_of_all"], everything["share_of_all"]) == (0.5, 1.0)
+    assert chance["flops"] == 14
+    assert (chance["above_random"], chance["above_random_interval"]) == (None, None)
+
+
+def test_what_is_above_random_is_paired_by_the_seeds_that_both_have() -> None:
+    """All blocks ran with seed 0 alone, where random gains .125."""
+    assert row("all")["above_random"] == 0.75 - 0.125
+
+
+def test_intervals_hold_the_mean_and_are_a_point_where_nothing_varies() -> None:
+    low, high = row("eavss:contrast")["interval"]
+    assert 0 <= low < 0.75 < high <= 1
+    same = [cell("first", seed, [0.5, 0.5, 0.5]) for seed in (0, 1)]
+    assert row("first", same)["interval"] == [0.5, 0.5]
+
+
+def test_pairing_makes_a_constant_distance_certain() -> None:
+    """Noise that both share, over seeds and questions, is not noise in their difference."""
+    rng = np.random.default_rng(0)
+    cells = []
+    for seed in range(3):
+        gains = rng.normal(seed, 1.0, 40)
+        cells += [cell("middle", seed, list(gains + 0.25)), cell("random:0", seed, list(gains))]
+    found = row("middle", cells)
+    assert found["above_random_interval"] == pytest.approx([0.25, 0.25])
+    assert found["interval"][1] - found["interval"][0] > 1
+
+
+def test_the_interval_reflects_seeds_and_random_choices_not_questions_alone() -> None:
+    """No question differs from another, but seeds do, or choices do: the interval covers their spread."""
+    seeds = [cell("last", seed, [float(seed)] * 50) for seed in range(3)]
+    assert row("last", seeds)["interval"] == pytest.approx([0, 2], abs=0.35)
+    choices = [cell(f"random:{number}", 0, [float(number)] * 50) for number in range(3)]
+    assert row("random", choices)["interval"] == pytest.approx([0, 2], abs=0.35)
+
+
+def test_budgets_and_sets_are_rows_of_their_own() -> None:
+    more = [cell("all", 0, [0.5], budget="flops"), cell("all", 0, [0.5]) | {"dataset": "sciq"}]
+    found = [(r["dataset"], r["budget"], r["selector"]) for r in summarise([*CELLS, *more])]
+    assert found[3:] == [("nq", "flops", "all"), ("sciq", "steps", "all")]
+
+
+def test_pareto_front() -> None:
+    """The cheapest, and each dearer one that gains more than all cheaper ones; of a tie in FLOPs the better."""
+    rows = [{"flops": f, "gain": g} for f, g in [(3, 0.3), (1, 0.1), (2, 0.05), (1, 0.2), (4, 0.3), (5, 0.4)]]
+    assert [(r["flops"], r["gain"]) for r in pareto_front(rows)] == [(1, 0.2), (3, 0.3), (5, 0.4)]
+
+
+def test_table_and_picture(tmp_path: Path) -> None:
+    rows = summarise(CELLS)
+    lines = comparison_table(rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert "| nq | steps | eavss:contrast | 2 | +75.0 |" in lines[2]
+    assert "| +43.8 |" in lines[2]
+    assert {line.count("|") for line in lines} == {12}
+    plot_comparison(rows, tmp_path / "gain.png")
+    with Image.open(tmp_path / "gain.png") as image:
+        assert image.width > 400

@@ -1,0 +1,121 @@
+"""Greedy answers, against a loop that picks one token at a time."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.modeling_outputs import CausalLMOutput
+
+from data import nq, triviaqa
+from data.examples import Example
+from tests.toys import EOS, tiny_model, tiny_tokenizer
+from train.batching.encoding import Encoder
+from train.evaluation.free_answers import FreeAnswers
+
+EXAMPLES = [Example("nq", f"which number follows {'the number ' * (i % 3)}{i * i}", ("one",)) for i in range(10)]
+
+
+@cache
+def ending_model() -> PreTrainedModel:
+    """A random model that likes to end a line; it also writes the end-of-sequence now and then."""
+    model = tiny_model("llama")
+    with torch.no_grad():
+        weight = model.get_output_embeddings().weight
+        weight[257:] = 0  # these are no token of the tokenizer
+        weight[tiny_tokenizer()("\n")["input_ids"]] *= 3
+    return model
+
+
+def padded_tokenizer() -> PreTrainedTokenizerFast:
+    """As `train.model.loading.load_tokenizer` leaves it."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def free(style: str, token_budget: int, model: PreTrainedModel | None = None) -> FreeAnswers:
+    return FreeAnswers(model or ending_model(), Encoder(padded_tokenizer(), style, 256), token_budget)
+
+
+@torch.no_grad()
+def step_by_step(model: PreTrainedModel, prompt: str, stops: Sequence[str], limit: int) -> tuple[str, str]:
+    """The likeliest token, again and again, without a cache; the text up to the first stop, and what ended it."""
+    tokenizer = padded_tokenizer()
+    ids, written = tokenizer(prompt)["input_ids"], []
+    for _ in range(limit):
+        token = int(model(input_ids=torch.tensor([ids + written])).logits[0, -1].argmax())
+        if token == tokenizer.eos_token_id:
+            return tokenizer.decode(written), "end-of-sequence"
+        written.append(token)
+        text = tokenizer.decode(written)
+        if any(stop in text for stop in stops):
+            return text[: min(text.index(stop) for stop in stops if stop in text)], "stop"
+    return text, "limit"
+
+
+STYLES = {
+    "plain": ("Question: {}\nAnswer:", ("\n",), 32),
+    "harness": ("Answer these questions:\n\nQ: {}?\nA:", ("\n", ".", ","), 256),
+}
+
+
+def test_answers_equal_a_loop_of_single_steps() -> None:
+    """Alone or in batches under left padding; answers end in every way."""
+    ends = set()
+    for style, (prompt, stops, limit) in STYLES.items():
+        expected = [step_by_step(ending_model(), prompt.format(e.question), stops, limit) for e in EXAMPLES]
+        assert len(dict(expected)) > len(EXAMPLES) // 2
+        ends |= {end for _, end in expected}
+        for budget in (1, 300, 100_000):
+            assert free(style, budget)(EXAMPLES, "") == [text.strip() for text, _ in expected]
+    assert ends == {"end-of-sequence", "stop", "limit"}
+
+
+def always(text: str) -> PreTrainedModel:
+    """Writes the characters of `text`, each of which it has once, in turn, over and over, whatever the prompt."""
+    model, ids = tiny_model("llama"), padded_tokenizer()(text)["input_ids"]
+    following = dict(zip(ids, [*ids[1:], ids[0]], strict=True))
+
+    def write(_module: object, _args: object, inputs: dict[str, torch.Tensor], output: CausalLMOutput) -> None:
+        for row, token in enumerate(inputs["input_ids"][:, -1].tolist()):
+            output.logits[row, -1, following.get(token, ids[0])] = 1e4
+
+    model.register_forward_hook(write, with_kwargs=True)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("style", "text", "answer"),
+    [
+        ("plain", "abcd", "abcd" * 8),  # 32 tokens at most
+        ("harness", "abcd", "abcd" * 64),  # 256
+        ("plain", " ab.c,\n", "ab.c,"),  # a line, without the space around it
+        ("harness", " ab.c,\n", "ab"),  # as far as the first stop string
+        ("harness", " ab,c.\n", "ab"),
+        ("plain", "\nab", ""),
+        ("plain", f"ab {EOS}", "ab"),
+    ],
+)
+def test_where_an_answer_ends(style: str, text: str, answer: str) -> None:
+    assert free(style, 10_000, always(text))(EXAMPLES[:2], "") == [answer, answer]
+
+
+def test_each_set_has_its_own_prompt_and_stop_strings() -> None:
+    assert nq.HARNESS_STOPS == triviaqa.HARNESS_STOPS == ("\n", ".", ",")
+    encoder = free("harness", 1).encoder
+    example = Example("triviaqa", "Which river?", ("Nile",))
+    assert encoder.tokenizer.decode(encoder.prompt_ids(example)) == "Question: Which river??\nAnswer:"
+
+
+def test_a_long_prompt_loses_its_start() -> None:
+    example = Example("nq", "long " * 100, ("x",))
+    encoder = Encoder(padded_tokenizer(), "plain", 32)
+    assert encoder.tokenizer.decode(encoder.prompt_ids(example)) == f"Question: {'long ' * 100}\nAnswer:"[-32:]
+    (answer,) = FreeAnswers(ending_model(), encoder, 64)([example], "")
+    assert isinstance(answer, str)
+
+
+def test_no_question_has_no_answer() -> None:
+    assert free("plain", 64)([], "") == []

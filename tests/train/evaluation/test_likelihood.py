@@ -1,0 +1,57 @@
+"""Log-probabilities of answers against the full softmax."""
+
+import pytest
+from transformers import MistralConfig, MistralForCausalLM
+
+from data.examples import Example
+from tests.toys import EXAMPLES, KINDS, tiny_model, tiny_tokenizer, toy_scorer
+from train.batching.encoding import Encoder
+from train.evaluation.likelihood import AnswerScorer
+from train.model.prompt_cache import can_share
+
+
+def test_scores_do_not_depend_on_the_batch() -> None:
+    answers = [(example, answer) for example in EXAMPLES for answer in example.truthful]
+    together, alone = (toy_scorer(token_budget=budget).score(answers, "") for budget in (10_000, 1))
+    assert [score.total for score in together] == pytest.approx([score.total for score in alone], abs=1e-4)
+    assert together[0].per_token == pytest.approx(together[0].total / together[0].tokens)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sharing_prompts_changes_nothing(kind: str) -> None:
+    """Prompts of different lengths and with a long common beginning, answers of different lengths, in small groups."""
+    encoder = Encoder(tiny_tokenizer(), "plain", 128)
+    answers = [(example, answer) for example in EXAMPLES for answer in (*example.truthful, *example.hallucinated)]
+    answers += [(Example("toy", "a longer question than the others?", ("x",)), text) for text in ("x", "a long answer")]
+    for budget in (60, 10_000):
+        shared, alone = (
+            AnswerScorer(tiny_model(kind), encoder, budget, share_prompts=share).score(answers, "")
+            for share in (True, False)
+        )
+        assert [s.total for s in shared] == pytest.approx([s.total for s in alone], abs=1e-4)
+        assert [s.tokens for s in shared] == [s.tokens for s in alone]
+
+
+def test_a_prompt_is_read_once() -> None:
+    """Six prompts of 32 tokens or more, three answers each: the tokens computed are those of prompts and answers."""
+    scorer, tokens = toy_scorer(token_budget=10_000), []
+    scorer.model.get_input_embeddings().register_forward_hook(lambda _m, args, _o: tokens.append(args[0].numel()))
+    answers = [(example, answer) for example in EXAMPLES for answer in (*example.truthful, *example.hallucinated)]
+    scorer.score(answers, "")
+    sequences = [scorer.encoder(*answer) for answer in answers]
+    naive = sum(len(sequence) for sequence in sequences)
+    assert sum(tokens) < naive / 2
+
+
+def test_models_with_sliding_windows_do_not_share() -> None:
+    config = MistralConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        sliding_window=8,
+    )
+    model = MistralForCausalLM(config)
+    assert not can_share(model)
+    assert can_share(tiny_model("llama"))

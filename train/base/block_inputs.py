@@ -1,0 +1,83 @@
+"""The block-input cache: the hidden states that enter the lowest selected block, so that training can start there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from eavss.batches import TokenSequence
+from train.batching.packing import PackedBatch
+
+Pieces = dict[tuple[tuple[int, ...], tuple[int, ...]], int]
+
+
+@dataclass(frozen=True)
+class BlockInputCache:
+    """What enters block `layer`, for each prompt and each tail after a prompt.
+
+    Args:
+        layer: the lowest selected block.
+        states: (tokens, H), memory-mapped.
+        offsets: (prompt, tail) -> its first row in `states`; the tail of a prompt itself is empty. Each prompt stands
+            before its tails.
+    """
+
+    layer: int
+    states: Tensor
+    offsets: Pieces
+
+    def keep(self, batch: PackedBatch, states: Tensor) -> None:
+        """Write the states (R, T, H) of a packed batch, read before, to the disk."""
+        for piece, following in zip(batch.pieces, [*batch.pieces[1:], None], strict=True):
+            offset, length = self.offsets[piece.prompt, piece.tail], len(piece.tokens)
+            if following and not piece.tail and self.offsets[piece.prompt, following.tail] != offset + length:
+                continue  # another row, perhaps another rank's, begins with this prompt and keeps it
+            self.states[offset : offset + length] = states[piece.row, piece.column : piece.column + length]
+
+    def gather(self, batch: PackedBatch) -> Tensor:
+        """The states of a packed batch (R, T, H), 0 where it is padded, on the CPU."""
+        shape = (*batch.answer_of.shape, self.states.shape[1])
+        result = torch.zeros(shape, dtype=self.states.dtype, pin_memory=torch.cuda.is_available())
+        for piece in batch.pieces:
+            offset, length = self.offsets[piece.prompt, piece.tail], len(piece.tokens)
+            result[piece.row, piece.column : piece.column + length] = self.states[offset : offset + length]
+        return result
+
+
+def by_prompt(sequences: Sequence[TokenSequence]) -> dict[tuple[int, ...], list[TokenSequence]]:
+    """The sequences, each once, under their prompts."""
+    found: dict[tuple[int, ...], list[TokenSequence]] = {}
+    for sequence in dict.fromkeys(sequences):
+        found.setdefault(sequence.prompt, []).append(sequence)
+    return found
+
+
+def offsets_of(sequences: Sequence[TokenSequence]) -> Pieces:
+    """Where each of their pieces begins in a cache of them."""
+    offsets: Pieces = {}
+    at = 0
+    for prompt, group in by_prompt(sequences).items():
+        for tail in ((), *(sequence.ids[len(prompt) :] for sequence in group)):
+            if (prompt, tail) not in offsets:
+                offsets[prompt, tail] = at
+                at += len(tail or prompt)
+    return offsets
+
+
+def shape_of(model: PreTrainedModel, offsets: Pieces) -> tuple[int, int]:
+    """(tokens, H) of a cache's states."""
+    hidden: int = model.config.get_text_config(decoder=True).hidden_size
+    return sum(len(tail or prompt) for prompt, tail in offsets), hidden
+
+
+def tokens_to_read(sequences: Sequence[TokenSequence]) -> int:
+    """Tokens of the sequences, each prompt counted once."""
+    return sum(len(tail or prompt) for prompt, tail in offsets_of(sequences))
+
+
+def size_in_bytes(model: PreTrainedModel, sequences: Sequence[TokenSequence]) -> int:
+    """How much the cache of these sequences takes on disk."""
+    tokens, hidden = shape_of(model, offsets_of(sequences))
+    return tokens * hidden * model.dtype.itemsize

@@ -1,0 +1,80 @@
+"""The model's own answers, from which its hallucinations are mined."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.examples import Example
+from train.base.written_store import kept
+from train.runtime.distributed import map_sharded
+
+_BATCH = 16
+_NEW_TOKENS = 16
+_SHOTS = 4
+_SHOT_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class AnswerWriter:
+    """Lets a model answer questions, one greedy and some sampled answers each; kept on disk.
+
+    The prompt shows four questions with their answers, so that a model answers in the set's style and stops at the end
+    of the line; without them an instruction-tuned model writes sentences, which could be told from the truth by length.
+
+    Args:
+        model: a whole causal LM.
+        tokenizer: its tokenizer.
+        shots: examples to show, such as the training questions.
+        answers: how many answers a question, the greedy one included.
+        seed: for the sampled answers, which are drawn at temperature 1.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    shots: Sequence[Example]
+    answers: int
+    seed: int
+
+    def __call__(self, examples: Sequence[Example]) -> list[list[str]]:
+        """For each example the answers written; an answer that did not end within 16 tokens is left out."""
+        prompts = [self._prompt(example) for example in examples]
+        batches = [(start, prompts[start : start + _BATCH]) for start in range(0, len(prompts), _BATCH)]
+        settings = [self.answers, self.seed, _BATCH, _NEW_TOKENS, prompts]
+        written = kept("answers", self.model, settings, lambda: map_sharded(self._write, batches, "mining answers"))
+        return [answers for batch in written for answers in batch]
+
+    def _prompt(self, example: Example) -> str:
+        short = [shot for shot in self.shots if len(shot.truthful[0]) <= _SHOT_CHARACTERS]
+        shown = [shot for shot in short if shot.question != example.question][:_SHOTS]
+        lines = [f"Question: {shot.question}\nAnswer: {shot.truthful[0]}" for shot in shown]
+        return "\n\n".join([*lines, f"Question: {example.question}\nAnswer:"])
+
+    @torch.no_grad()
+    def _write(self, batch: tuple[int, list[str]]) -> list[list[str]]:
+        start, prompts = batch
+        self.model.eval()
+        # Seeded by batch, so that the answers do not depend on how many ranks share the batches.
+        torch.manual_seed(self.seed * 1_000_003 + start)
+        encoded = self.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(self.model.device)
+        common = {"max_new_tokens": _NEW_TOKENS, "min_new_tokens": 1, "pad_token_id": self.tokenizer.pad_token_id or 0}
+        greedy = self.model.generate(**encoded, do_sample=False, **common)  # type: ignore[operator] # (torch's __getattr__)
+        rows = [[text] for text in self._texts(greedy, encoded["input_ids"].shape[1])]
+        if self.answers > 1:
+            sampled = self.model.generate(  # type: ignore[operator]
+                **encoded, do_sample=True, temperature=1.0, top_k=0, num_return_sequences=self.answers - 1, **common
+            )
+            texts = self._texts(sampled, encoded["input_ids"].shape[1])
+            for number, text in enumerate(texts):
+                rows[number // (self.answers - 1)].append(text)
+        return [[text for text in row if text] for row in rows]
+
+    def _texts(self, generated: torch.Tensor, prompt_length: int) -> list[str]:
+        """The first line of each answer, or "" where it has none or does not end."""
+        texts = []
+        for ids in generated[:, prompt_length:]:
+            ended = self.tokenizer.eos_token_id in ids
+            line, newline, _ = str(self.tokenizer.decode(ids, skip_special_tokens=True)).lstrip(" ").partition("\n")
+            texts.append(line.strip().rstrip(".") if newline or ended else "")
+        return texts

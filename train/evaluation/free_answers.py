@@ -1,0 +1,78 @@
+"""Greedy answers to questions, sharded over the ranks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from data.examples import Example
+from data.sources import SETS
+from eavss.batches import group_by_length
+from train.batching.encoding import Encoder
+from train.runtime.distributed import map_sharded
+
+_HARNESS_NEW_TOKENS = 256
+_NEW_TOKENS = 32
+_STOPS = ("\n",)
+
+
+@dataclass(frozen=True)
+class FreeAnswers:
+    """Lets a model answer greedily, until a stop string or the end-of-sequence.
+
+    In the harness style, prompts, stop strings and the limit of 256 tokens are lm-evaluation-harness's; otherwise an
+    answer ends with its line, after 32 tokens at most.
+
+    Args:
+        model: a whole causal LM.
+        encoder: makes the prompts.
+        token_budget: padded prompt tokens in a batch, room for the answer included.
+    """
+
+    model: PreTrainedModel | PeftModel
+    encoder: Encoder
+    token_budget: int
+
+    def __call__(self, examples: Sequence[Example], description: str) -> list[str]:
+        """The answer to each example, without the space around it."""
+        harness = self.encoder.prompt_style == "harness"
+        limit = _HARNESS_NEW_TOKENS if harness else _NEW_TOKENS
+        prompts = [self.encoder.prompt_ids(example) for example in examples]
+        stops = [SETS[e.dataset].HARNESS_STOPS if harness else _STOPS for e in examples]
+        groups = list(group_by_length([len(prompt) + limit for prompt in prompts], self.token_budget))
+        self.model.eval()
+        answered = map_sharded(
+            lambda group: self._answer([prompts[i] for i in group], stops[group[0]], limit), groups, description
+        )
+        found = dict(zip(chain(*groups), chain(*answered), strict=True))
+        return [found[i] for i in range(len(examples))]
+
+    @torch.no_grad()
+    def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[str]:
+        tokenizer = self.encoder.tokenizer
+        # Padding after the end is cut with the special tokens, so it has to be one.
+        pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        width = max(map(len, prompts))
+        device = next(self.model.parameters()).device
+        ids = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+        generated = self.model.generate(  # type: ignore[operator] # (torch's __getattr__)
+            input_ids=ids,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=limit,
+            pad_token_id=pad_id,
+            stop_strings=list(stops),
+            tokenizer=tokenizer,
+        )
+        texts = tokenizer.batch_decode(generated[:, width:], skip_special_tokens=True)
+        return [_until(text, stops).strip() for text in texts]
+
+
+def _until(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
+        text = text.split(stop)[0]
+    return text

@@ -1,0 +1,123 @@
+"""Log-probabilities of answers, with logits computed for answer tokens only."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from data.examples import Example
+from eavss.batches import TokenSequence, group_by_length, pad
+from train.batching.encoding import Encoder
+from train.model.loading import causal_lm
+from train.model.logits import logits_at, target_logprobs
+from train.model.prompt_cache import can_share, continuation, read_prompts
+from train.runtime.distributed import map_sharded
+from train.runtime.errors import ModelError
+
+# Prompts whose keys and values are held at once, in token budgets: many, so that answers of like length meet.
+_PROMPT_BUDGETS = 4
+
+
+@dataclass(frozen=True)
+class AnswerLogprob:
+    """An answer's log-probability in nats, summed over its tokens, the number of tokens (no end-of-sequence), and
+    whether greedy decoding would write it: every token is the likeliest one."""
+
+    total: float
+    tokens: int
+    greedy: bool
+
+    @property
+    def per_token(self) -> float:
+        """The length-normalised log-probability, in nats a token."""
+        return self.total / self.tokens
+
+
+@dataclass(frozen=True)
+class AnswerScorer:
+    """Scores answers under a model without gradients, sharded over the ranks.
+
+    Args:
+        model: a whole causal LM (not partitioned by ZeRO-3).
+        encoder: how examples become tokens.
+        token_budget: padded tokens in a batch.
+        share_prompts: read a prompt once for all its answers, where the model's cache allows it.
+    """
+
+    model: PreTrainedModel | PeftModel
+    encoder: Encoder
+    token_budget: int
+    share_prompts: bool = True
+
+    def score(self, answers: list[tuple[Example, str]], description: str) -> list[AnswerLogprob]:
+        """The log-probability of each answer given its example's prompt, in the order given."""
+        return self.score_sequences([self.encoder(example, answer) for example, answer in answers], description)
+
+    def score_sequences(self, sequences: list[TokenSequence], description: str) -> list[AnswerLogprob]:
+        """The same for token sequences."""
+        self.model.eval()
+        # A prompt's last token is read with its answers, so one of a single token leaves nothing to share.
+        shared = self.share_prompts and can_share(self.model) and all(s.answer_start > 1 for s in sequences)
+        groups = list(self._prompt_groups(sequences) if shared else self._groups(sequences))
+        score = self._score_shared if shared else self._score_batch
+        scored = map_sharded(lambda group: score([sequences[i] for i in group]), groups, description)
+        by_index = dict(zip(chain(*groups), chain(*scored), strict=True))
+        if any(math.isnan(score.total) for score in by_index.values()):
+            raise ModelError(
+                "the model gives no log-probability (NaN) for some answer; its weights or dtype are broken"
+            )
+        return [by_index[i] for i in range(len(sequences))]
+
+    def _groups(self, sequences: list[TokenSequence]) -> Iterator[list[int]]:
+        return group_by_length([len(sequence) for sequence in sequences], self.token_budget)
+
+    def _prompt_groups(self, sequences: list[TokenSequence]) -> Iterator[list[int]]:
+        by_prompt: dict[tuple[int, ...], list[int]] = {}
+        for index, sequence in enumerate(sequences):
+            by_prompt.setdefault(sequence.prompt, []).append(index)
+        prompts = list(by_prompt)
+        for group in group_by_length([len(prompt) for prompt in prompts], _PROMPT_BUDGETS * self.token_budget):
+            yield [index for number in group for index in by_prompt[prompts[number]]]
+
+    @torch.no_grad()
+    def _score_batch(self, sequences: list[TokenSequence]) -> list[AnswerLogprob]:
+        batch = pad(sequences).to(next(self.model.parameters()).device)
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
+        rows, columns = batch.answer_mask.nonzero(as_tuple=True)
+        return self._score_at(inputs, rows, columns - 1, sequences)
+
+    @torch.no_grad()
+    def _score_shared(self, sequences: list[TokenSequence]) -> list[AnswerLogprob]:
+        prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(s.prompt for s in sequences))}
+        cache = read_prompts(self.model, list(prompts))
+        device = cache.mask.device
+        # A cached token costs a batch memory, but little time: a quarter of a token that is computed.
+        weights = [len(s.answer) + len(s.prompt) // 4 for s in sequences]
+        by_index: dict[int, AnswerLogprob] = {}
+        for group in group_by_length(weights, self.token_budget):
+            members = [sequences[i] for i in group]
+            past = cache.take(torch.tensor([prompts[s.prompt] for s in members], device=device))
+            # The prompt's last token is read with the answer, whose first token it predicts.
+            inputs = continuation(past, [(s.prompt[-1], *s.answer[:-1]) for s in members], device)
+            at = torch.tensor([(row, step) for row, s in enumerate(members) for step in range(len(s.answer))])
+            rows, steps = at.to(device).unbind(1)
+            by_index |= zip(group, self._score_at({**inputs, "use_cache": True}, rows, steps, members), strict=True)
+        return [by_index[i] for i in range(len(sequences))]
+
+    def _score_at(
+        self, inputs: dict[str, Any], rows: Tensor, columns: Tensor, sequences: list[TokenSequence]
+    ) -> list[AnswerLogprob]:
+        """Scores from one forward pass whose N rows and columns predict the sequences' answer tokens, in order."""
+        targets = torch.tensor([token for s in sequences for token in s.answer], device=rows.device)  # (N,)
+        logits = logits_at(self.model, causal_lm(self.model), inputs, rows, columns)
+        logprobs, likeliest = target_logprobs(logits, targets)
+        totals = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, logprobs)
+        misses = torch.zeros(len(sequences), device=rows.device).index_add(0, rows, (~likeliest).float())
+        figures = zip(sequences, totals.tolist(), misses.tolist(), strict=True)
+        return [AnswerLogprob(total, len(s.answer), missed == 0) for s, total, missed in figures]

@@ -1,0 +1,91 @@
+"""Logits for chosen positions only, and what they say of the tokens that follow: nothing of size B x T x V exists."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+# A float32 copy of so many rows' logits fits a processor's cache.
+_ROWS = 8
+
+
+def logits_at(
+    model: Callable[..., Any],
+    causal_lm: PreTrainedModel,
+    inputs: dict[str, Any],
+    rows: Tensor,
+    columns: Tensor,
+    extra_states: Tensor | None = None,
+) -> Tensor:
+    """The model's logits at N rows and columns, and of M extra states: (N + M, V) in the model's dtype.
+
+    A hook on the head lets it see these positions alone, since what a model does to its logits afterwards (scaling,
+    soft-capping) then still happens. Another takes the logits from `causal_lm` itself, since accelerate copies what
+    comes out of its wrapper to float32.
+
+    Args:
+        model: what is called, `causal_lm` or a wrapper around it (PEFT's, DeepSpeed's).
+        causal_lm: the model that has the head.
+        inputs: what the model is called with, B rows of T tokens.
+        rows, columns: (N,) integers.
+        extra_states: (M, H) states from elsewhere that also enter the head.
+    """
+    taken: list[Tensor] = []
+
+    def keep_positions(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        states = args[0][rows, columns]
+        if extra_states is not None:
+            states = torch.cat([states, extra_states.to(states)])
+        return (states.unsqueeze(0),)  # (1, N + M, H)
+
+    def take(_model: Any, _args: Any, output: ModelOutput) -> ModelOutput:
+        taken.append(output["logits"].squeeze(0))  # [0] would copy the gradient
+        return type(output)()
+
+    handles = [
+        causal_lm.get_output_embeddings().register_forward_pre_hook(keep_positions),
+        causal_lm.register_forward_hook(take),
+    ]
+    try:
+        model(**inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return taken[0]
+
+
+def target_logprobs(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(target) in float32, and whether the target is the likeliest token; (N,) each.
+
+    The first equals `log_softmax(logits.float(), -1).gather(-1, targets)` and carries its gradient, without a float32
+    copy of all logits (N, V).
+    """
+    logprobs, likeliest = _TargetLogprobs.apply(logits, targets)
+    return logprobs, likeliest
+
+
+class _TargetLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        parts = zip(logits.split(_ROWS), targets.unsqueeze(1).split(_ROWS), strict=True)
+        logprobs = [torch.log_softmax(part, 1, dtype=torch.float32).gather(1, target) for part, target in parts]
+        chosen = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
+        likeliest = chosen >= logits.amax(1)
+        ctx.save_for_backward(logits, targets)
+        ctx.mark_non_differentiable(likeliest)
+        return torch.cat(logprobs).squeeze(1), likeliest
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _likeliest: None) -> tuple[Tensor, None]:
+        """d logprob / d logits = one-hot of the target - softmax."""
+        logits, targets = ctx.saved_tensors
+        result = torch.empty_like(logits)
+        columns = (logits, targets, grad, result)
+        for part, target, weight, out in zip(*(each.split(_ROWS) for each in columns), strict=True):
+            slope = torch.softmax(part, 1, dtype=torch.float32).mul_(-weight.unsqueeze(1))
+            slope[torch.arange(len(target), device=target.device), target] += weight
+            out.copy_(slope)
+        return result, None

@@ -1,0 +1,84 @@
+"""Log-probabilities of fixed texts under a checkpoint, as a process finds them that has loaded nothing else.
+
+python -m train.publishing.reload_check FOLDER [--base BASE] [--revision main] [--trust_remote_code] [--dtype bfloat16]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from train.recipe.arguments import EavssArguments
+from train.runtime.errors import ModelError
+
+_TEXTS = (
+    "Question: Which planet is called the red planet?\nAnswer: Mars",
+    "Question: How many sides does a hexagon have?\nAnswer: Six",
+    "The water in a kettle boils when it is hot enough, and steam rises from its spout.",
+    "def double(x):\n    return 2 * x",
+)
+# The results stand behind this word, after whatever libraries print.
+_MARK = "log-probabilities:"
+
+
+@torch.no_grad()
+def fixed_logprobs(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[float]:
+    """The log-probability of every token but the first of each text, in float32, one list for all texts."""
+    model.eval()
+    found: list[float] = []
+    for text in _TEXTS:
+        ids = tokenizer(text, return_tensors="pt").input_ids.to(next(model.parameters()).device)
+        logprobs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+        found += logprobs.gather(1, ids[0, 1:].unsqueeze(1)).squeeze(1).tolist()
+    return found
+
+
+def logprobs_in_fresh_process(folder: Path, dtype: str, base: EavssArguments | None) -> list[float]:
+    """`fixed_logprobs` of the checkpoint in `folder`, or of the adapter there on `base`, on the CPU.
+
+    Args:
+        folder: a checkpoint with its tokenizer, or an adapter.
+        dtype: in which to load and compute.
+        base: the adapter's base; None for a merged checkpoint.
+
+    Raises:
+        ModelError: the checkpoint cannot be loaded.
+    """
+    command = [sys.executable, "-m", "train.publishing.reload_check", str(folder), "--dtype", dtype]
+    if base is not None:
+        command += ["--base", base.model_name_or_path, "--revision", base.model_revision]
+        command += ["--trust_remote_code"] if base.trust_remote_code else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    line = next((line for line in done.stdout.splitlines() if line.startswith(_MARK)), None)
+    if done.returncode or line is None:
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise ModelError(f"nothing was exported: a fresh process cannot load what was written: {last}")
+    found: list[float] = json.loads(line.removeprefix(_MARK))
+    return found
+
+
+def main() -> None:
+    """Load, compute, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--base")
+    parser.add_argument("--revision", default="main")
+    parser.add_argument("--trust_remote_code", action="store_true")
+    parser.add_argument("--dtype", default="float32")
+    options = parser.parse_args()
+    name, source = options.folder, {}
+    if options.base:
+        name, source = options.base, {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+    base = AutoModelForCausalLM.from_pretrained(name, dtype=options.dtype, use_safetensors=True, **source)
+    model = PeftModel.from_pretrained(base, options.folder, use_safetensors=True) if options.base else base
+    tokenizer = AutoTokenizer.from_pretrained(name, **source)
+    print(_MARK, json.dumps(fixed_logprobs(model, tokenizer)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Every key of our own that a recipe may hold, and what it may be."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from data.examples import Example, normalise_question
+from data.sources import SETS, Split, load_split
+from eavss.selectors import SELECTORS, Estimator, Form, Selector
+from train.runtime.errors import RecipeError
+
+# All five sets together.
+ALL = "all"
+RETENTION = ("wikitext", "lambada", "sst2")
+Dtype = Literal["auto", "bfloat16", "float32"]
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class EavssArguments:
+    """The keys of our own; the rest of a recipe are `transformers.TrainingArguments`.
+
+    Where a key is one that TRL or PEFT has, it has their name and their meaning.
+    """
+
+    # The model
+    model_name_or_path: str = field(metadata={"help": "A Hub id, or a folder with a causal LM and its tokenizer."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the model's repo brings."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "As in from_pretrained."})
+    dtype: Dtype = field(
+        default="auto", metadata={"help": "auto: bfloat16 where this machine computes it fast, else float32."}
+    )
+    # The data
+    dataset: str = field(
+        default="truthfulqa",
+        metadata={
+            "help": f"One of {', '.join(SETS)}, {ALL}, or a .jsonl, .json or .parquet file or a Hub id of preferences."
+        },
+    )
+    datasets_root: str | None = field(
+        default=None, metadata={"help": "Unset: the Hub; `samples`: what ships; else a folder in Hub layout."}
+    )
+    evaluation_share: float = field(default=0.1, metadata={"help": "Share of own preferences kept for evaluation."})
+    validation_share: float = field(
+        default=0.0,
+        metadata={"help": "Above 0: evaluate on this share of the training questions instead, to choose settings."},
+    )
+    prompt_style: Literal["plain", "chat"] = field(
+        default="plain", metadata={"help": "plain: 'Question: ...\\nAnswer:'; chat: the tokenizer's chat template."}
+    )
+    max_length: int = field(default=512, metadata={"help": "Tokens of prompt and answer; the prompt's start is cut."})
+    mined_answers: int = field(
+        default=3, metadata={"help": "Model-written answers tried per question of a set without wrong ones; 0: none."}
+    )
+    # Scoring
+    score_questions: int = field(default=256, metadata={"help": "Training questions that the profile is made from."})
+    score_answers: int = field(default=4, metadata={"help": "Answers of each kind that a question adds at most."})
+    # Selection
+    selector: Selector = field(default="eavss", metadata={"help": f"One of {', '.join(SELECTORS)}."})
+    form: Form = field(default="contrast", metadata={"help": "Which EAVSS: contrast or conditional."})
+    estimator: Estimator = field(default="paper", metadata={"help": "Which AVSS: paper or scale_free."})
+    select_fraction: float = field(default=0.25, metadata={"help": "Share of the blocks to train, rounded down."})
+    layers: list[int] | None = field(default=None, metadata={"help": "Train these blocks, whatever the scores."})
+    # LoRA
+    lora_r: int = field(default=8, metadata={"help": "LoRA rank."})
+    lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout on LoRA's input."})
+    lora_target_modules: list[str] | None = field(
+        default=None, metadata={"help": "Linear layers inside a block, as q_proj v_proj; unset: all of them."}
+    )
+    # Loss
+    train_questions: int | None = field(default=None, metadata={"help": "Train on so many questions; unset: all."})
+    pairs_per_question: int = field(default=4, metadata={"help": "Contrast pairs drawn from each question at most."})
+    ce_weight: float = field(default=1.0, metadata={"help": "Weight of the cross-entropy of the truthful answer."})
+    dpo_weight: float = field(default=1.0, metadata={"help": "Weight of the DPO term at the output (lambda)."})
+    infonce_weight: float = field(default=0.0, metadata={"help": "Weight of InfoNCE at the selected blocks (mu)."})
+    beta: float = field(default=0.1, metadata={"help": "DPO's beta."})
+    replay_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the divergence from the base on texts that it writes of itself."}
+    )
+    infonce_temperature: float = field(default=0.1, metadata={"help": "InfoNCE's tau."})
+    # Speed
+    pack_answers: bool = field(
+        default=True, metadata={"help": "Read a prompt once for all its answers, where the attention allows it."}
+    )
+    prefix_cache_gb: float = field(
+        default=16.0, metadata={"help": "Disk for what enters the lowest selected block, in 1e9 bytes; 0: no cache."}
+    )
+    train_token_budget: int = field(
+        default=4096, metadata={"help": "Tokens in a forward and backward pass; a batch over it is divided."}
+    )
+    # Evaluation
+    evaluate_on: list[str] = field(
+        default_factory=lambda: list(SETS), metadata={"help": "Sets evaluated before and after training."}
+    )
+    eval_limit: int | None = field(default=None, metadata={"help": "Evaluate at most so many questions of each set."})
+    prompts: Literal["own", "harness"] = field(
+        default="own", metadata={"help": "own: prompt_style and num_fewshot; harness: lm-evaluation-harness's prompts."}
+    )
+    num_fewshot: int = field(default=0, metadata={"help": "Training questions shown before each, with prompts own."})
+    question_hidden: bool = field(
+        default=True, metadata={"help": "Also score the answers under another question's prompt."}
+    )
+    free_answers: bool = field(default=True, metadata={"help": "Let the model answer NQ and TriviaQA freely."})
+    retention: list[str] = field(
+        default_factory=lambda: list(RETENTION),
+        metadata={"help": f"What training may cost, measured before and after: {', '.join(RETENTION)}; or none."},
+    )
+    retention_limit: int | None = field(
+        default=100,
+        metadata={
+            "help": "At most so many windows of text for `retention`, and ten times as many passages and phrases."
+        },
+    )
+    eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
+    # The Hub, beside push_to_hub, hub_model_id, hub_private_repo, hub_revision and hub_token
+    hub_merged: bool = field(default=False, metadata={"help": "Push base and adapter merged, not the adapter alone."})
+    hub_overwrite: bool = field(default=False, metadata={"help": "Push to a repo that holds files already."})
+    hub_base_model: str | None = field(
+        default=None, metadata={"help": "The base's Hub id, where model_name_or_path is a folder."}
+    )
+    hub_license: str | None = field(default=None, metadata={"help": "Of what is pushed, as the Hub names it."})
+
+    def __post_init__(self) -> None:
+        require(0 < self.select_fraction <= 1, "select_fraction", self.select_fraction, "above 0, at most 1")
+        require(0 < self.evaluation_share < 1, "evaluation_share", self.evaluation_share, "between 0 and 1")
+        require(0 <= self.validation_share < 1, "validation_share", self.validation_share, "at least 0 and below 1")
+        require(0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "at least 0 and below 1")
+        require(self.max_length >= 16, "max_length", self.max_length, "16 or more")
+        require(self.score_questions >= 2, "score_questions", self.score_questions, "2 or more")
+        counts = ("score_answers", "lora_r", "lora_alpha", "pairs_per_question")
+        for key in (*counts, "eval_token_budget", "train_token_budget"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        for key in ("train_questions", "eval_limit", "retention_limit"):
+            require(getattr(self, key) is None or getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        for key in ("beta", "infonce_temperature"):
+            require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
+        weights = ("ce_weight", "dpo_weight", "infonce_weight", "replay_weight")
+        for key in (*weights, "mined_answers", "num_fewshot", "prefix_cache_gb"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
+        learning = [getattr(self, key) for key in weights[:3]]
+        require(any(learning), ", ".join(weights[:3]), learning, "not all 0")
+        if self.retention == ["none"]:
+            self.retention = []  # the command line cannot give an empty list
+        for key, known in (("evaluate_on", tuple(SETS)), ("retention", RETENTION)):
+            unknown = [name for name in getattr(self, key) if name not in known]
+            require(not unknown, key, unknown, f"among {', '.join(known)}")
+
+    def sides(self, dataset: str) -> Split:
+        """The examples of `dataset` to learn from, and those to evaluate on.
+
+        Raises:
+            DataError: see `data.sources.load_split`.
+        """
+        return load_split(dataset, self.datasets_root, self.evaluation_share, self.validation_share)
+
+    def training_pools(self) -> list[list[Example]]:
+        """The examples to learn from: `dataset`'s, or those of each of the five sets, without any question that one of
+        them evaluates on.
+
+        Raises:
+            DataError: see `data.sources.load_split`.
+        """
+        if self.dataset != ALL:
+            return [self.sides(self.dataset).train]
+        sides = [self.sides(name) for name in SETS]
+        held_out = {normalise_question(example.question) for side in sides for example in side.evaluation}
+        return [[e for e in side.train if normalise_question(e.question) not in held_out] for side in sides]
+
+
+def require(holds: bool, key: str, value: object, right: str) -> None:
+    """Refuse a key's value that does not hold, in one line that says what would be right.
+
+    Raises:
+        RecipeError: it does not hold.
+    """
+    if not holds:
+        raise RecipeError(f"{key}: {value} should be {right}")

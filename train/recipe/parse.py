@@ -1,0 +1,147 @@
+"""A recipe and the command line become checked arguments; whatever is wrong with them is told in one line."""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_type_hints
+
+import torch
+from transformers import IntervalStrategy, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+from transformers.trainer_utils import HubStrategy
+from trl import TrlParser
+
+from train.recipe.arguments import REPOSITORY, Dtype, EavssArguments, require
+from train.recipe.value_types import check_value, read_recipe
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.runtime.hardware import choose_dtype
+
+
+def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingArguments]:
+    """Read `--config RECIPE` and the command line, which overrides it, into checked arguments.
+
+    Raises:
+        RecipeError: a key is misspelt, repeated or missing, or a value has the wrong type, choice or range.
+    """
+    arguments = _split_equals(list(sys.argv[1:] if argv is None else argv))
+    _check_flags(arguments)
+    parser = _Parser((EavssArguments, TrainingArguments), allow_abbrev=False)  # type: ignore[arg-type] # (TRL's hint)
+    path = _take(arguments, "config")
+    recipe = {} if path is None else _checked(read_recipe(Path(path)))
+    deepspeed = _take(arguments, "deepspeed") or recipe.pop("deepspeed", None)
+    dtype = _given(arguments, "dtype") or recipe.get("dtype", "auto")
+    parser.set_defaults_with_config(**_machine_values(dtype, deepspeed) | recipe)
+    try:
+        eavss, training = parser.parse_args_into_dataclasses(arguments)
+    except RecipeError:
+        raise
+    except (ValueError, ImportError, OSError) as error:  # raised by TrainingArguments' own checks
+        raise RecipeError(" ".join(str(error).split())) from None
+    _check_training(training)
+    return eavss, training
+
+
+class _Parser(TrlParser):
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"command line: {message}")
+
+
+def _keys() -> dict[str, Any]:
+    return get_type_hints(EavssArguments) | {
+        name: hint
+        for name, hint in get_type_hints(TrainingArguments).items()
+        if any(f.name == name and f.init for f in fields(TrainingArguments))
+    }
+
+
+def _split_equals(argv: list[str]) -> list[str]:
+    """`--key=value` as two words, because TrlParser refuses `--config=x`."""
+    return [part for word in argv for part in (word.split("=", 1) if word.startswith("--") and "=" in word else [word])]
+
+
+def _check_flags(argv: list[str]) -> None:
+    flags = [word[2:].replace("-", "_") for word in argv if word.startswith("--")]
+    for flag in flags:
+        if flag in ("config", "help") or flag.removeprefix("no_") in _keys():
+            continue
+        _check_key(flag, "command line")
+    repeated = {flag for flag in flags if flags.count(flag) > 1}
+    if repeated:
+        raise RecipeError(f"command line: --{min(repeated)} is given twice")
+
+
+def _check_key(key: str, where: str) -> None:
+    if key in _keys():
+        return
+    nearest = difflib.get_close_matches(key, _keys(), n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise RecipeError(f"{where}: unknown key {key!r}{hint}")
+
+
+def _checked(recipe: dict[str, Any]) -> dict[str, Any]:
+    for key in recipe:
+        _check_key(key, "recipe")
+    hints = _keys()
+    return {key: check_value(key, value, hints[key]) for key, value in recipe.items()}
+
+
+def _given(argv: list[str], key: str) -> str | None:
+    """The value of `--key value` in `argv`, or None where it is not given."""
+    if f"--{key}" not in argv:
+        return None
+    value = argv[argv.index(f"--{key}") + 1 :][:1]
+    if not value or value[0].startswith("--"):
+        raise RecipeError(f"command line: --{key}: a value should follow")
+    return value[0]
+
+
+def _take(argv: list[str], key: str) -> str | None:
+    """`_given`, with both words removed from `argv`."""
+    value = _given(argv, key)
+    if value is not None:
+        position = argv.index(f"--{key}")
+        del argv[position : position + 2]
+    return value
+
+
+def _machine_values(dtype: str, deepspeed: str | dict[str, Any] | None) -> dict[str, Any]:
+    """What depends on the machine and the launcher, not on the recipe; other keys of the recipe still win."""
+    values: dict[str, Any] = {
+        "use_cpu": not torch.accelerator.is_available(),
+        "bf16": dtype in get_args(Dtype) and choose_dtype(dtype) is torch.bfloat16,
+        "report_to": "none",
+    }
+    if deepspeed and "RANK" not in os.environ:
+        say("started without a launcher: one process, DeepSpeed is off")
+    elif isinstance(deepspeed, str):
+        values["deepspeed"] = str(_deepspeed_path(deepspeed))
+    elif deepspeed:
+        values["deepspeed"] = deepspeed
+    return values
+
+
+def _deepspeed_path(path: str) -> Path:
+    for candidate in (Path(path), REPOSITORY / path):
+        if candidate.is_file():
+            return candidate
+    raise RecipeError(f"deepspeed: no file {path}; recipes/deepspeed holds zero2.json and zero3.json")
+
+
+def _check_training(training: TrainingArguments) -> None:
+    for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        require(getattr(training, key) >= 1, key, getattr(training, key), "1 or more")
+    require(training.learning_rate > 0, "learning_rate", training.learning_rate, "above 0")
+    steps = (training.max_steps, training.num_train_epochs)
+    require(max(steps) > 0, "max_steps, num_train_epochs", steps, "above 0, one of them")
+    evaluation_is_ours = IntervalStrategy(training.eval_strategy) is IntervalStrategy.NO
+    require(evaluation_is_ours, "eval_strategy", training.eval_strategy, "left out: evaluate_on names the sets")
+    if training.hub_token is not None:  # not shown; a launcher prints the command line, and checkpoints keep arguments
+        raise RecipeError("hub_token: should be left out; set HF_TOKEN in the environment, or run `hf auth login`")
+    lacking = [name for name in training.report_to or () if name not in get_available_reporting_integrations()]
+    require(not lacking, "report_to", lacking, "none, or trackers that are installed (tensorboard, wandb, trackio)")
+    at_the_end = HubStrategy(training.hub_strategy) in (HubStrategy.EVERY_SAVE, HubStrategy.END)
+    require(at_the_end, "hub_strategy", training.hub_strategy, "left out: a run is pushed once, at its end")

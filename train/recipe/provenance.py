@@ -1,0 +1,36 @@
+"""How a run was started, for those who want to start it again."""
+
+import os
+import shlex
+import sys
+from dataclasses import MISSING, asdict, fields
+from enum import Enum
+
+import yaml
+from transformers import TrainingArguments
+
+from train.recipe.arguments import EavssArguments
+
+# The machine's or the moment's, not the recipe's.
+_LEFT_OUT = ("output_dir", "use_cpu", "bf16", "local_rank", "deepspeed", "resume_from_checkpoint")
+
+
+def recipe_text(args: EavssArguments, training: TrainingArguments) -> str:
+    """The run as a recipe: every key of ours, and those of the Trainer's that are not at their default."""
+    changed = {}
+    for each in fields(TrainingArguments):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        value = getattr(training, each.name, default)
+        value = value.value if isinstance(value, Enum) else value
+        plain = isinstance(value, bool | int | float | str)
+        if each.init and each.name not in _LEFT_OUT and plain and value != default:
+            changed[each.name] = value
+    zero = {"deepspeed": training.deepspeed} if training.deepspeed else {}
+    return yaml.safe_dump(asdict(args) | changed | zero, sort_keys=False, allow_unicode=True)
+
+
+def command_line() -> str:
+    """The command that started this process."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    launcher = f"deepspeed --num_gpus {world}" if "RANK" in os.environ else "python"
+    return f"{launcher} {shlex.join(sys.argv)}"

@@ -1,0 +1,80 @@
+"""The same scoring under conditions that should not matter, and under one that should.
+
+They tell how far a ranking is the blocks' own, and how far it is the wording's, the seed's or the prompt's.
+"""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from data.examples import Example
+from train.batching.encoding import Encoder
+
+NOISE = 0.01
+
+
+def under_other_questions(examples: list[Example]) -> list[Example]:
+    """Each question's answers under the question of another: what is systematic then is wording, not hallucination."""
+    half = len(examples) // 2
+    others = examples[half:] + examples[:half]
+    return [replace(example, question=other.question) for example, other in zip(examples, others, strict=True)]
+
+
+def paraphrased(examples: list[Example]) -> list[Example]:
+    """The same questions in another prompt: "Q: ...", "A:"."""
+    return [
+        replace(
+            example,
+            question=f"Q: {example.question}\nA:",
+            truthful=tuple(f" {answer}" for answer in example.truthful),
+            hallucinated=tuple(f" {answer}" for answer in example.hallucinated),
+            verbatim=True,
+        )
+        for example in examples
+        if not example.verbatim
+    ]
+
+
+def with_equal_lengths(examples: list[Example], encoder: Encoder) -> list[Example]:
+    """Of each question the truthful and the hallucinated answer nearest in length; those over a token apart are left
+    out, so that no block can tell them by their length."""
+    found = []
+    for example in examples:
+        answers = (*example.truthful, *example.hallucinated)
+        lengths = {answer: len(encoder(example, answer).answer) for answer in answers}
+        gap, right, wrong = min(
+            (abs(lengths[right] - lengths[wrong]), right, wrong)
+            for right in example.truthful
+            for wrong in example.hallucinated
+        )
+        if gap <= 1:
+            origin = example.origins[example.hallucinated.index(wrong)]
+            found.append(replace(example, truthful=(right,), hallucinated=(wrong,), origins=(origin,)))
+    return found
+
+
+def halves(examples: list[Example], seed: int) -> tuple[list[Example], list[Example]]:
+    """Two disjoint halves of the examples, drawn at random."""
+    shuffled = random.Random(seed).sample(examples, len(examples))
+    return shuffled[::2], shuffled[1::2]
+
+
+@contextlib.contextmanager
+def noisy_embeddings(model: PreTrainedModel, seed: int) -> Iterator[None]:
+    """Add normal noise of 1% of their root mean square to the input embeddings inside."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def add_noise(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        noise = torch.randn(output.shape, generator=generator).to(output)
+        return output + NOISE * output.float().square().mean().sqrt().to(output) * noise
+
+    handle = model.get_input_embeddings().register_forward_hook(add_noise)
+    try:
+        yield
+    finally:
+        handle.remove()
