@@ -2,7 +2,20 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+# Where a wrong answer comes from: the set's own row, the model itself, or the true answer to a similar question.
+Origin = Literal["dataset", "model", "similar"]
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """A hallucinated answer, and where it comes from."""
+
+    text: str
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -13,18 +26,16 @@ class Example:
         dataset: the set's name, as `nq`, or the path of a user's own file.
         question: the question's text, or a whole prompt where `verbatim` is set.
         truthful: answers to train towards, the set's best one first; never empty.
-        hallucinated: wrong answers; empty until `data.hallucinations` fills it for the sets that have none.
-        origins: where each hallucinated answer comes from (`dataset`, `model` or `similar`), same length.
-        aliases: every text that counts as correct, for judging free answers; holds `truthful`.
-        verbatim: the prompt and its answers are joined as they stand, without a template.
+        wrong_answers: hallucinated answers; empty until `data.hallucinations` fills it for the sets that have none.
+        aliases: every text that counts as correct when a free answer is judged; holds `truthful`.
+        verbatim: join the prompt and its answers as they stand, without a template.
         support: a passage that holds the answer, for open-book evaluation; empty where the set has none.
     """
 
     dataset: str
     question: str
     truthful: tuple[str, ...]
-    hallucinated: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
+    wrong_answers: tuple[WrongAnswer, ...] = ()
     aliases: tuple[str, ...] = ()
     verbatim: bool = False
     support: str = ""
@@ -36,16 +47,49 @@ class Example:
             raise ValueError(f"the question {self.question!r} has no truthful answer, or an empty one")
         if not all(answer.strip() for answer in self.hallucinated):
             raise ValueError(f"the question {self.question!r} has an empty hallucinated answer")
-        if len(self.origins) != len(self.hallucinated):
-            raise ValueError(f"{len(self.hallucinated)} hallucinated answers with {len(self.origins)} origins")
+
+    @property
+    def hallucinated(self) -> tuple[str, ...]:
+        """The texts of the wrong answers."""
+        return tuple(answer.text for answer in self.wrong_answers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the example as a line of `training_examples.jsonl`."""
+        row = asdict(self)
+        del row["wrong_answers"]
+        answers = {"hallucinated": self.hallucinated, "origins": tuple(answer.origin for answer in self.wrong_answers)}
+        first = {key: row.pop(key) for key in ("dataset", "question", "truthful")}
+        return first | answers | row
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "Example":
+        """Read a line of `training_examples.jsonl`.
+
+        Raises:
+            KeyError, TypeError, ValueError: the line is not that of an example.
+        """
+        return cls(
+            dataset=row["dataset"],
+            question=row["question"],
+            truthful=tuple(row["truthful"]),
+            wrong_answers=tuple(WrongAnswer(*each) for each in zip(row["hallucinated"], row["origins"], strict=True)),
+            aliases=tuple(row["aliases"]),
+            verbatim=row["verbatim"],
+            support=row["support"],
+        )
+
+
+def wrong_answers(texts: Iterable[str], origin: Origin) -> tuple[WrongAnswer, ...]:
+    """Return the texts as wrong answers of one origin."""
+    return tuple(WrongAnswer(text, origin) for text in texts)
 
 
 def normalise_question(question: str) -> str:
-    """Lower-case words with single spaces: the form in which two questions are held to be the same one."""
+    """Return the lower-case words with single spaces; two questions with the same ones are held to be one question."""
     return " ".join(re.findall(r"\w+", question.lower()))
 
 
 def hash_fraction(question: str) -> float:
-    """A number in [0, 1) fixed by the question's words, for splits that survive reordering and relabelling."""
+    """Return a number in [0, 1) fixed by the question's words, for splits that survive reordering and relabelling."""
     digest = hashlib.sha256(normalise_question(question).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

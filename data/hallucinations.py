@@ -1,4 +1,4 @@
-"""Where a wrong answer comes from, for the sets whose rows have none."""
+"""Add wrong answers to examples that have too few: those of similar questions, or a model's own."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -9,21 +9,26 @@ from sklearn.neighbors import NearestNeighbors
 
 from data.answers import is_same_answer, normalise_answer
 from data.errors import DataError
-from data.examples import Example, normalise_question
+from data.examples import Example, Origin, normalise_question, wrong_answers
 
-# Enough neighbours that some have another answer, few enough that they are still of the question's kind.
+# Enough that some have another answer, few enough that they still resemble the question.
 _NEIGHBOURS = 20
 
 
 def with_similar_answers(examples: list[Example], pool: list[Example], count: int, seed: int) -> list[Example]:
-    """Top up each example to `count` hallucinated answers with the true answers to similar questions (`similar`).
+    """Top up each example to `count` wrong answers with the true answers to similar questions.
 
     Similarity is the cosine of TF-IDF over words and word pairs, so that "who wrote ..." meets "who wrote ...". The
-    answers are drawn, seeded by the question, from the twenty nearest questions of `pool`; one that is right for the
-    question, by any alias, is never drawn.
+    answers are drawn from the twenty nearest questions. An answer that is right by any alias is never drawn.
+
+    Args:
+        examples: the questions to top up; those with `count` wrong answers stay as they are.
+        pool: the examples to draw from.
+        count: the number of wrong answers. An example gets fewer if its neighbours have fewer.
+        seed: the seed of the draw, together with the text of the question.
 
     Raises:
-        DataError: no wrong answer could be found for a question.
+        DataError: a question would have no wrong answer at all.
     """
     lacking = [example for example in examples if len(example.hallucinated) < count]
     if not lacking:
@@ -37,12 +42,12 @@ def _nearest(examples: list[Example], pool: list[Example]) -> list[list[Example]
     if not pool:
         first = examples[0]
         raise DataError(f"{first.dataset}: there is no other question, so none similar to {first.question!r}")
-    pool = sorted(pool, key=lambda example: (example.question, example.truthful))  # ties fall alike in any order
+    pool = sorted(pool, key=lambda example: (example.question, example.truthful))  # so that ties do not depend on it
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
     vectors = vectorizer.fit_transform([example.question for example in pool])
     index = NearestNeighbors(n_neighbors=min(len(pool), _NEIGHBOURS + 1), metric="cosine").fit(vectors)
-    asked = vectorizer.transform([example.question for example in examples])
-    return [[pool[i] for i in row] for row in index.kneighbors(asked, return_distance=False)]
+    questions = vectorizer.transform([example.question for example in examples])
+    return [[pool[i] for i in row] for row in index.kneighbors(questions, return_distance=False)]
 
 
 def _top_up(example: Example, neighbours: list[Example], count: int, seed: int) -> Example:
@@ -59,10 +64,10 @@ def _top_up(example: Example, neighbours: list[Example], count: int, seed: int) 
 def with_model_answers(
     examples: list[Example], count: int, generate: Callable[[Sequence[Example]], list[list[str]]]
 ) -> list[Example]:
-    """Give each example without hallucinated answers up to `count` wrong ones that a model wrote (`model`).
+    """Give each example without wrong answers up to `count` that a model wrote.
 
     Args:
-        generate: returns, for each example, the answers that a model gives to it, right and wrong alike.
+        generate: returns the answers that a model gives to each example, right and wrong alike.
     """
     lacking = [example for example in examples if not example.hallucinated]
     if not lacking or not count:
@@ -86,9 +91,5 @@ def _wrong_and_new(example: Example, candidates: Sequence[str]) -> list[str]:
     return found
 
 
-def _with_answers(example: Example, answers: list[str], origin: str) -> Example:
-    return replace(
-        example,
-        hallucinated=(*example.hallucinated, *answers),
-        origins=(*example.origins, *[origin] * len(answers)),
-    )
+def _with_answers(example: Example, answers: list[str], origin: Origin) -> Example:
+    return replace(example, wrong_answers=(*example.wrong_answers, *wrong_answers(answers, origin)))

@@ -3,22 +3,25 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data.examples import Example
+from data.examples import Example, wrong_answers
 
 COLUMNS = ("prompt", "chosen", "rejected")
 _ROLES = ("user", "assistant", "assistant")
 
 
 def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
-    """{"prompt": ..., "chosen": ..., "rejected": ...} -> one example a prompt, its rows' answers together.
+    """Make one example from all rows {"prompt": ..., "chosen": ..., "rejected": ...} of a prompt.
 
-    Plain strings are joined as they stand, as TRL joins them. In the conversational format (lists of messages) one
-    user message and one assistant message are taken, and formatted as the recipe's `prompt_style` says.
+    Plain strings are joined as they stand, as TRL joins them. In the conversational format (lists of messages), the
+    prompt is one user message and the answers are one assistant message each; `prompt_style` formats them.
+
+    Args:
+        name: the path or Hub id of the data, for `Example.dataset`.
 
     Raises:
         ValueError: an answer is missing or empty, or a conversation has more than one turn.
     """
-    # The inner dicts serve as ordered sets: several rows of a prompt may repeat an answer.
+    # The inner dicts are ordered sets, because several rows of a prompt may repeat an answer.
     merged: dict[tuple[str, bool], tuple[dict[str, None], dict[str, None]]] = {}
     for row in rows:
         missing = [column for column in COLUMNS if not row.get(column)]
@@ -27,12 +30,19 @@ def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
         values = [row[column] for column in COLUMNS]
         verbatim = all(isinstance(value, str) for value in values)
         prompt, chosen, rejected = values if verbatim else map(_only_message, values, _ROLES)
-        Example(name, prompt, (chosen,), (rejected,), ("dataset",))  # so that an empty one is told with its row
+        Example(name, prompt, (chosen,), wrong_answers([rejected], "dataset"))  # an empty one is reported with its row
         right, wrong = merged.setdefault((prompt, verbatim), ({}, {}))
         right[chosen] = None
         wrong[rejected] = None
     return [
-        Example(name, prompt, tuple(right), tuple(wrong), ("dataset",) * len(wrong), tuple(right), verbatim)
+        Example(
+            name,
+            prompt,
+            truthful=tuple(right),
+            wrong_answers=wrong_answers(wrong, "dataset"),
+            aliases=tuple(right),
+            verbatim=verbatim,
+        )
         for (prompt, verbatim), (right, wrong) in merged.items()
     ]
 

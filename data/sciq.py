@@ -1,40 +1,54 @@
-"""SciQ: science exam questions with three distractors (Welbl et al., 2017).
-https://huggingface.co/datasets/allenai/sciq, CC BY-NC 3.0: research only."""
+"""SciQ: science exam questions with three distractors.
+
+Welbl et al., 2017. https://huggingface.co/datasets/allenai/sciq, CC BY-NC 3.0: research only.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data.examples import Example
+from data.dataset import DataSet
+from data.examples import Example, wrong_answers
 
-NAME = "sciq"
-HUB_ID = "allenai/sciq"
-CONFIG = "default"
-TRAIN_SPLIT = "train"
-EVALUATION_SPLIT = "validation"
+_NAME = "sciq"
+
+
+def example(row: Mapping[str, Any]) -> Example:
+    """Convert {"question": ..., "correct_answer": "alpha decay", "distractor1": "beta decay", ..., "support": ...}.
+
+    A distractor that the row leaves empty is left out. `support` gives the answer away, so it is shown in open-book
+    evaluation only.
+    """
+    distractors = [row[f"distractor{i}"] for i in (1, 2, 3) if row[f"distractor{i}"].strip()]
+    answer = row["correct_answer"]
+    wrong = wrong_answers(distractors, "dataset")
+    return Example(_NAME, row["question"], (answer,), wrong, aliases=(answer,), support=row["support"])
+
+
+def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
+    """Make an example from each row."""
+    return [example(row) for row in rows]
 
 
 def harness_prompt(example: Example) -> str:
-    """lm-evaluation-harness's prompt without the passage, so closed-book; the harness has no such task."""
+    """Return the harness's prompt without the passage, so closed book; the harness itself has no such task."""
     return f"Question: {example.question}\nAnswer:"
 
 
 def open_book_prompt(example: Example) -> str:
-    """lm-evaluation-harness's prompt (task sciq, version 1): the supporting passage comes first."""
+    """Return the prompt of lm-evaluation-harness, task sciq, version 1, in which the passage comes first."""
     return f"{example.support.lstrip()}\nQuestion: {example.question}\nAnswer:"
 
 
-def example(row: Mapping[str, Any]) -> Example:
-    """{"question": ..., "correct_answer": "alpha decay", "distractor1": "beta decay", ...} -> Example.
-
-    A distractor that the row leaves empty is passed over. `support` gives the answer away, so it is shown in open-book
-    evaluation only.
-    """
-    distractors = tuple(row[f"distractor{i}"] for i in (1, 2, 3) if row[f"distractor{i}"].strip())
-    answer = row["correct_answer"]
-    origins = ("dataset",) * len(distractors)
-    return Example(NAME, row["question"], (answer,), distractors, origins, (answer,), support=row["support"])
-
-
-def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-    """One example a row."""
-    return [example(row) for row in rows]
+SET = DataSet(
+    name=_NAME,
+    hub_id="allenai/sciq",
+    config="default",
+    train_split="train",
+    evaluation_split="validation",
+    examples=examples,
+    leading_metric="acc",
+    choice_metrics="accuracy",
+    harness_prompt=harness_prompt,
+    open_book_prompt=open_book_prompt,
+    research_only=True,
+)

@@ -1,90 +1,113 @@
-"""Where rows come from: the Hub, a local mirror in Hub layout, the samples that ship, or a user's own file."""
+"""Load rows from the Hub, a local mirror in Hub layout, the samples that ship, or a user's own file."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import datasets
 from huggingface_hub.errors import HfHubHTTPError
 
-from data import nq, preferences, sciq, triviaqa, truthfulqa, wikiqa
+from data import preferences
+from data.dataset import DataSet
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
+from data.sets import ALL, SETS
 
-SETS: dict[str, ModuleType] = {module.NAME: module for module in (nq, sciq, triviaqa, truthfulqa, wikiqa)}
 SAMPLES = Path(__file__).parent / "samples"
 
 _FILE_BUILDERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-_TRUTHFULQA_EVALUATION_SHARE = 0.5
 _UNREADABLE = (datasets.exceptions.DatasetGenerationError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
 class Split:
-    """The examples to learn from, and those kept for evaluation. No question is on both sides."""
+    """The examples to learn from and those kept for evaluation. No question is in both."""
 
     train: list[Example]
     evaluation: list[Example]
 
 
-def load_split(
-    dataset: str, datasets_root: str | None = None, evaluation_share: float = 0.1, validation_share: float = 0.0
-) -> Split:
-    """The training and evaluation examples of `dataset`.
+@dataclass(frozen=True)
+class DataSource:
+    """Where rows come from, and how questions are divided between training and evaluation.
 
     Args:
-        dataset: one of `SETS`, or preferences: a .jsonl, .json or .parquet file, or a Hub id.
-        datasets_root: None for the Hub, `samples` for the sets that ship, or a folder in Hub layout:
-            `<root>/<owner>/<name>/<config>/<split>.parquet`. Files of preferences do not depend on it.
+        root: None for the Hub, `samples` for the sets that ship, or a folder in Hub layout:
+            `<root>/<owner>/<name>/<config>/<split>.parquet`. A file of preferences does not depend on it.
         evaluation_share: the share of preferences, by a hash of the prompt, that is kept for evaluation.
-        validation_share: above 0, this share of the training questions, by another hash, takes the evaluation side's
-            place, and that is not looked at.
-
-    Raises:
-        DataError: there is no such set, file or split, or a row has no question or no answer.
+        validation_share: above 0, this share of the training questions, by another hash, is evaluated on instead of
+            the evaluation questions, which are then left alone.
     """
-    if dataset in SETS:
-        sides = _load_set(SETS[dataset], datasets_root)
-    else:
-        rows, where = _preference_rows(dataset, datasets_root)
-        found = _examples(lambda counted: preferences.examples(counted, dataset), rows, where)
-        sides = _require_both(_split_by_hash(found, evaluation_share), where)
-    if not validation_share:
-        return sides
-    return _require_both(_split_by_hash(sides.train, validation_share, "validation "), f"{dataset}: validation_share")
+
+    root: str | None = None
+    evaluation_share: float = 0.1
+    validation_share: float = 0.0
+
+    def split(self, dataset: str) -> Split:
+        """Load the training and evaluation examples of `dataset`.
+
+        Args:
+            dataset: one of `SETS`, or preferences: a .jsonl, .json or .parquet file, or a Hub id.
+
+        Raises:
+            DataError: there is no such set, file or split, or a row has no question or no answer.
+        """
+        if dataset in SETS:
+            split = _load_set(SETS[dataset], self.root)
+        else:
+            rows, where = _preference_rows(dataset, self.root)
+            found = _examples(lambda counted: preferences.examples(counted, dataset), rows, where)
+            split = _require_both(_split_by_hash(found, self.evaluation_share), where)
+        if not self.validation_share:
+            return split
+        validation = _split_by_hash(split.train, self.validation_share, "validation ")
+        return _require_both(validation, f"{dataset}: validation_share")
+
+    def training_pools(self, dataset: str) -> list[list[Example]]:
+        """Load the examples to learn from: one pool for `dataset`, or one for each of the five sets where it is `all`.
+
+        No pool of `all` holds a question that any of the five sets evaluates on.
+
+        Raises:
+            DataError: see `split`.
+        """
+        if dataset != ALL:
+            return [self.split(dataset).train]
+        splits = [self.split(name) for name in SETS]
+        held_out = {normalise_question(example.question) for split in splits for example in split.evaluation}
+        return [[e for e in split.train if normalise_question(e.question) not in held_out] for split in splits]
 
 
-def _require_both(sides: Split, where: str) -> Split:
-    if not sides.train or not sides.evaluation:
+def _require_both(split: Split, where: str) -> Split:
+    if not split.train or not split.evaluation:
         raise DataError(
-            f"{where}: {len(sides.train)} questions are left to train on and {len(sides.evaluation)} for evaluation; "
+            f"{where}: {len(split.train)} questions are left to train on and {len(split.evaluation)} for evaluation; "
             "both need at least one"
         )
-    return sides
+    return split
 
 
-def _load_set(module: ModuleType, root: str | None) -> Split:
-    train = _set_examples(module, module.TRAIN_SPLIT, root)
-    if module.TRAIN_SPLIT == module.EVALUATION_SPLIT:
-        return _require_both(_split_by_hash(train, _TRUTHFULQA_EVALUATION_SHARE), module.HUB_ID)
-    evaluation = _set_examples(module, module.EVALUATION_SPLIT, root)
+def _load_set(known: DataSet, root: str | None) -> Split:
+    train = _set_examples(known, known.train_split, root)
+    if known.train_split == known.evaluation_split:
+        return _require_both(_split_by_hash(train, known.evaluation_share), known.hub_id)
+    evaluation = _set_examples(known, known.evaluation_split, root)
     held_out = {normalise_question(example.question) for example in evaluation}
     unseen = [example for example in train if normalise_question(example.question) not in held_out]
-    return _require_both(Split(unseen, evaluation), module.HUB_ID)
+    return _require_both(Split(unseen, evaluation), known.hub_id)
 
 
 def _split_by_hash(examples: list[Example], share: float, salt: str = "") -> Split:
-    sides: tuple[list[Example], list[Example]] = ([], [])
+    parts: tuple[list[Example], list[Example]] = ([], [])
     for example in examples:
-        sides[hash_fraction(f"{salt}{example.question}") < share].append(example)
-    return Split(*sides)
+        parts[hash_fraction(f"{salt}{example.question}") < share].append(example)
+    return Split(*parts)
 
 
-def _set_examples(module: ModuleType, split: str, root: str | None) -> list[Example]:
-    rows, where = hub_layout_rows(module.HUB_ID, module.CONFIG, split, root)
-    found = _examples(module.examples, rows, where)
+def _set_examples(known: DataSet, split: str, root: str | None) -> list[Example]:
+    rows, where = hub_layout_rows(known.hub_id, known.config, split, root)
+    found = _examples(known.examples, rows, where)
     if not found:
         raise DataError(f"{where} holds no question with a truthful answer")
     return found
@@ -100,7 +123,7 @@ def _examples(
         for number, row in enumerate(rows, start=1):
             place = f"{where}: row {number}"
             yield row
-        place = where  # what fails after the last row is no longer that row's fault
+        place = where  # what fails after the last row is not the last row's fault
 
     try:
         return convert(counted())
@@ -113,10 +136,10 @@ def _examples(
 
 
 def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[dict[str, Any]], str]:
-    """The rows of one split, and what to call their place in a message.
+    """Return the rows of one split, and the name of their place for messages.
 
     Args:
-        root: as `datasets_root` of `load_split`.
+        root: as in `DataSource`.
 
     Raises:
         DataError: there is no such file or split, or it cannot be read.

@@ -1,4 +1,4 @@
-"""Three text sets that show what fine-tuning cost: nothing is learnt from them.
+"""Load the three text sets that show what fine-tuning cost. Nothing is trained on them.
 
 - WikiText-2 (Merity et al., 2017), https://huggingface.co/datasets/Salesforce/wikitext, CC BY-SA: articles, with rare
   words as <unk>. lm-evaluation-harness reads the raw text instead, so its figures are not ours.
@@ -15,10 +15,10 @@ from data.sources import hub_layout_rows
 
 
 def load_wikitext(root: str | None) -> str:
-    """The validation split of WikiText-2, its rows joined as they stand.
+    """Load the validation split of WikiText-2, its rows joined as they stand.
 
     Args:
-        root: None for the Hub, or a folder in Hub layout: see `data.sources.load_split`.
+        root: None for the Hub, or a folder in Hub layout: see `data.sources.DataSource`.
 
     Raises:
         DataError: the split cannot be read, holds no text, or a row is not text.
@@ -31,9 +31,9 @@ def load_wikitext(root: str | None) -> str:
 
 
 def load_lambada(root: str | None) -> list[tuple[str, str]]:
-    """{"text": "But I don't care about signs"} -> ("But I don't care about", " signs"), a passage each.
+    """Load each passage as its beginning and its last word: ("But I don't care about", " signs").
 
-    Split at the last space as in lm-evaluation-harness (task lambada_openai, version 1).
+    It is split at the last space as in lm-evaluation-harness (task lambada_openai, version 1).
 
     Args:
         root: as for `load_wikitext`.
@@ -51,7 +51,7 @@ def load_lambada(root: str | None) -> list[tuple[str, str]]:
 
 
 def load_sst2(root: str | None) -> list[tuple[str, int]]:
-    """{"sentence": "a charming journey", "label": 1} -> ("a charming journey", 1), a phrase each.
+    """Load each phrase with its label, 1 if it is positive: ("a charming journey", 1).
 
     Args:
         root: as for `load_wikitext`.
@@ -70,7 +70,7 @@ def load_sst2(root: str | None) -> list[tuple[str, int]]:
 def _rows(
     hub_id: str, config: str, split: str, columns: Mapping[str, type], root: str | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row with its place, once its columns are known to be there and of their types."""
+    """Yield each row with its place, after checking that its columns are there and of their types."""
     rows, where = hub_layout_rows(hub_id, config, split, root)
     for number, row in enumerate(rows, start=1):
         place = f"{where}: row {number}"

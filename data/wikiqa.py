@@ -1,20 +1,18 @@
-"""WikiQA: search-engine questions with the sentences of one Wikipedia page, labelled as answering or not (Yang et al.,
-2015). https://huggingface.co/datasets/microsoft/wiki_qa, Microsoft research licence: research only."""
+"""WikiQA: search-engine questions with the sentences of a Wikipedia page, which answer the question or do not.
+
+Yang et al., 2015. https://huggingface.co/datasets/microsoft/wiki_qa, Microsoft research licence: research only.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data.examples import Example
+from data.dataset import DataSet
+from data.examples import Example, wrong_answers
 
-NAME = "wikiqa"
-HUB_ID = "microsoft/wiki_qa"
-CONFIG = "default"
-TRAIN_SPLIT = "train"
-EVALUATION_SPLIT = "validation"
+_NAME = "wikiqa"
 
-
-# Three questions of our own with answers in an encyclopaedia's sentences, shown before every question as TruthfulQA's
-# authors show theirs. docs/lab-notebook.md has the trial without them.
+# Three questions of our own, with answers in the style of an encyclopaedia. They stand before every question, like the
+# six of TruthfulQA's authors. docs/lab-notebook.md has the trial without them.
 _HARNESS_SHOTS = (
     ("how long is a day on mars", "A day on Mars lasts 24 hours and 37 minutes, a little longer than a day on Earth."),
     ("what is a sonnet", "A sonnet is a poem of fourteen lines, which as a rule follow a fixed pattern of rhymes."),
@@ -25,16 +23,10 @@ _HARNESS_SHOTS = (
 )
 
 
-def harness_prompt(example: Example) -> str:
-    """The prompt of the task that ships in recipes/lm_eval, since the harness has none for this set."""
-    shots = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in _HARNESS_SHOTS)
-    return f"{shots}Question: {example.question}\nAnswer:"
-
-
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-    """Rows {"question_id": "Q1", "question": ..., "answer": <sentence>, "label": 0 or 1} -> one example a question.
+    """Group rows {"question_id": "Q1", "question": ..., "answer": <sentence>, "label": 0 or 1} by question.
 
-    Questions without a correct sentence, or with nothing but correct ones, are left out, as usual for this set.
+    Questions without a correct sentence, or with correct ones only, are left out, as is usual for this set.
     """
     by_question: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -42,8 +34,27 @@ def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
     found = []
     for candidates in by_question.values():
         right = tuple(row["answer"] for row in candidates if row["label"] == 1)
-        wrong = tuple(row["answer"] for row in candidates if row["label"] == 0)
+        wrong = wrong_answers([row["answer"] for row in candidates if row["label"] == 0], "dataset")
         if right and wrong:
-            question = candidates[0]["question"]
-            found.append(Example(NAME, question, right, wrong, ("dataset",) * len(wrong), aliases=right))
+            found.append(Example(_NAME, candidates[0]["question"], right, wrong, aliases=right))
     return found
+
+
+def harness_prompt(example: Example) -> str:
+    """Return the prompt of the task in recipes/lm_eval; lm-evaluation-harness itself has none for this set."""
+    shots = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in _HARNESS_SHOTS)
+    return f"{shots}Question: {example.question}\nAnswer:"
+
+
+SET = DataSet(
+    name=_NAME,
+    hub_id="microsoft/wiki_qa",
+    config="default",
+    train_split="train",
+    evaluation_split="validation",
+    examples=examples,
+    leading_metric="map",
+    choice_metrics="ranking",
+    harness_prompt=harness_prompt,
+    research_only=True,
+)

@@ -6,7 +6,7 @@ from eavss.errors import EavssError
 from eavss.pairing import Question, batch_questions, profile_answers
 from eavss.plots import plot_profile
 from eavss.profile import LayerProfile, PairedBatch, profile_batch, profile_model
-from eavss.selectors import check_layers, count_to_select, select_layers
+from eavss.selectors import Selection, check_layers, count_to_select, select_layers
 from eavss.snippets import axolotl_snippet, peft_snippet
 from eavss.stability import Stability, stability
 from eavss.verdict import stability_record, verdict
@@ -18,6 +18,7 @@ __all__ = [
     "LayerProfile",
     "PairedBatch",
     "Question",
+    "Selection",
     "Stability",
     "TokenSequence",
     "axolotl_snippet",

@@ -1,4 +1,4 @@
-"""A prompt and its answer as token ids, and many of them as one padded batch."""
+"""Encode a prompt and its answer as token ids, and pad many of them to one batch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -12,7 +12,10 @@ from eavss.errors import EavssError
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """Token ids, of which those from `answer_start` to `answer_end` are the answer; an end-of-sequence may follow."""
+    """The token ids of a prompt and its answer, which spans `answer_start` to `answer_end`.
+
+    An end-of-sequence token may follow the answer.
+    """
 
     ids: tuple[int, ...]
     answer_start: int
@@ -32,11 +35,12 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class Batch:
-    """B sequences padded on the right to T tokens.
+    """A batch of B sequences, padded on the right to T tokens.
 
     Args:
         input_ids: (B, T) integers.
-        attention_mask: (B, T) integers, 1 for real tokens. Told by length, never by the pad id, which is often eos.
+        attention_mask: (B, T) integers, 1 for real tokens. It is made from the lengths, because the pad id is often
+            that of the end-of-sequence token.
         answer_mask: (B, T) booleans, True for the answer's tokens.
     """
 
@@ -56,17 +60,17 @@ def encode(
     end: bool = False,
     special_tokens: bool = True,
 ) -> TokenSequence:
-    """Tokenise the prompt and the answer apart, and join them.
+    """Tokenise the prompt and the answer separately, and join them.
 
-    A sequence over `max_length` tokens loses the start of its prompt, and only if that is not enough, the end of its
-    answer: at least one prompt token stays, since the answer's first token is predicted from it.
+    A sequence longer than `max_length` loses the start of its prompt. If that is not enough, it also loses the end of
+    its answer. At least one prompt token stays, because the answer's first token is predicted from it.
 
     Args:
         end: add the end-of-sequence token after the answer.
-        special_tokens: add those that the tokenizer puts before a text (a chat template brings its own).
+        special_tokens: add the tokens that the tokenizer puts before a text. A chat template brings its own.
 
     Raises:
-        EavssError: the prompt or the answer has no token, or `max_length` leaves none of them one.
+        EavssError: the prompt or the answer has no token, or `max_length` leaves no room for both.
     """
     prompt_ids: list[int] = tokenizer(prompt, add_special_tokens=special_tokens)["input_ids"]
     answer_ids: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
@@ -84,9 +88,10 @@ def encode(
 
 
 def encode_as_one(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, max_length: int) -> TokenSequence:
-    """Tokenise prompt and answer as one text, and cut it where the prompt's tokens end, as lm-evaluation-harness.
+    """Tokenise prompt and answer as one text, as lm-evaluation-harness does.
 
-    White space at the prompt's end goes to the answer. A sequence over `max_length` tokens loses its start.
+    The answer starts where the tokens of the prompt alone end. White space at the prompt's end belongs to the answer.
+    A sequence longer than `max_length` loses its start.
     """
     start = len(tokenizer(prompt.rstrip())["input_ids"])
     ids: list[int] = tokenizer(prompt + answer)["input_ids"]
@@ -96,7 +101,7 @@ def encode_as_one(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, 
 
 
 def pad(sequences: list[TokenSequence], pad_id: int = 0) -> Batch:
-    """Pad sequences on the right to the longest, as one batch."""
+    """Pad sequences on the right to the length of the longest, and return them as one batch."""
     width = max(len(sequence) for sequence in sequences)
     positions = torch.arange(width).unsqueeze(0)  # (1, T)
     lengths, starts, ends = (
@@ -108,9 +113,9 @@ def pad(sequences: list[TokenSequence], pad_id: int = 0) -> Batch:
 
 
 def group_by_length(lengths: list[int], token_budget: int) -> Iterator[list[int]]:
-    """Indices in groups of like length, the longest first, each group at most `token_budget` tokens once padded.
+    """Yield groups of indices of similar length, the longest first.
 
-    One that alone is over the budget gets a group of its own.
+    A group has at most `token_budget` tokens once padded. An index that alone exceeds the budget gets its own group.
     """
     group: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):

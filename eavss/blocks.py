@@ -1,4 +1,4 @@
-"""Find the decoder blocks of any causal language model, and see what they put out."""
+"""Find the decoder blocks of any causal language model, and capture what enters and leaves them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +26,11 @@ class Blocks:
 
     @property
     def pattern(self) -> str:
-        """The last part of the path, as PEFT's `layers_pattern` wants it."""
+        """The last part of the path, as PEFT's `layers_pattern` expects it."""
         return self.path.rpartition(".")[2]
 
     def linear_names(self) -> list[str]:
-        """The sorted leaf names of every linear layer inside a block, as LoRA's `target_modules` wants them."""
+        """Return the sorted leaf names of the linear layers inside a block, as PEFT's `target_modules` expects them."""
         names = {name.rpartition(".")[2] for name, module in self.modules[0].named_modules() if _is_linear(module)}
         return sorted(names)
 
@@ -41,7 +41,7 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def find_blocks(model: nn.Module) -> Blocks:
-    """The outermost ModuleList with one entry for each of the config's hidden layers.
+    """Find the outermost ModuleList with one entry for each of the config's hidden layers.
 
     Raises:
         EavssError: the model has an encoder, no such list, or two of them.
@@ -67,11 +67,10 @@ def find_blocks(model: nn.Module) -> Blocks:
 def capture_block_outputs(blocks: Blocks, layers: list[int], receive: Callable[[int, Tensor], None]) -> Iterator[None]:
     """Call `receive(layer, output)` with each named block's output (B, T, H) during the forward passes inside.
 
-    The output is the residual stream after the block, before the final norm. The hooks are removed however the body
-    ends.
+    The output is the residual stream after the block, before the final norm. The hooks are always removed.
 
     Raises:
-        EavssError: the body ended well, but some block never ran.
+        EavssError: the body ended without an error, but some block never ran.
     """
     silent = set(layers)
 
@@ -111,10 +110,10 @@ def capture_block_input(blocks: Blocks, layer: int, receive: Callable[[Tensor], 
 
 @contextmanager
 def start_at_block(blocks: Blocks, layer: int, states: Tensor) -> Iterator[None]:
-    """Forward passes inside run from block `layer` on, with `states` (B, T, H) as its input; those below do nothing.
+    """Run the forward passes inside from block `layer` on, with `states` (B, T, H) as its input.
 
-    The model still makes its masks and positions from what it is called with, so this holds for any architecture whose
-    blocks hand on nothing but hidden states.
+    The blocks below do nothing. The model still makes its masks and positions from its own inputs, so this works for
+    any architecture whose blocks pass on nothing but hidden states.
     """
 
     def hook(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[Any, Any]:

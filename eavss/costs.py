@@ -1,4 +1,4 @@
-"""What training a selection of blocks costs, counted before it starts."""
+"""Count what training a selection of blocks costs, before it starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ _TOKENS = 16
 
 @dataclass(frozen=True)
 class ForwardCosts:
-    """FLOPs of a forward pass (a multiplication and an addition are two).
+    """The FLOPs of a forward pass, where a multiplication and an addition count as two.
 
     Args:
-        blocks: of each of the L blocks, for one token.
-        head: of the output embeddings, for one position whose logits are wanted.
+        blocks: the FLOPs of each of the L blocks, for one token.
+        head: the FLOPs of the output embeddings, for one position with logits.
     """
 
     blocks: tuple[float, ...]
@@ -32,17 +32,18 @@ class ForwardCosts:
         lora_parameters: float = 0.0,
         cached: bool = True,
     ) -> float:
-        """FLOPs of one training pass, forward and backward, with adapters on the blocks `layers` alone.
+        """Return the FLOPs of one forward and backward pass, with adapters on the blocks `layers` only.
 
-        The backward pass goes from the head down to the lowest of them. Frozen weights get no gradient, so it costs
-        what the forward pass does; an adapter's weights do (4 FLOPs a token and parameter, beside 2 forward).
+        The backward pass goes from the head down to the lowest of these blocks. It costs what the forward pass does,
+        because frozen weights get no gradient. An adapter's weights do: 4 FLOPs for each token and parameter, besides
+        2 in the forward pass.
 
         Args:
             layers: at least one index.
-            tokens: tokens that enter the blocks, prompts that are shared counted once.
-            predicted: positions whose logits are wanted.
+            tokens: tokens that enter the blocks; a shared prompt counts once.
+            predicted: positions with logits.
             lora_parameters: the adapter's parameters in one block.
-            cached: the forward pass too starts at the lowest block (a frozen-prefix cache).
+            cached: whether the forward pass also starts at the lowest block (a block-input cache).
         """
         lowest = min(layers)
         forward = sum(self.blocks[lowest:] if cached else self.blocks)
@@ -50,16 +51,16 @@ class ForwardCosts:
         return tokens * (forward + backward + 6 * lora_parameters * len(layers)) + predicted * 2 * self.head
 
     def reading(self, tokens: float, predicted: float) -> float:
-        """FLOPs of a forward pass through all blocks."""
+        """Return the FLOPs of a forward pass through all blocks."""
         return tokens * sum(self.blocks) + predicted * self.head
 
 
 @torch.no_grad()
 def forward_costs(model: PreTrainedModel) -> ForwardCosts:
-    """Counted by running 16 tokens through `model`, so that experts that stay idle do not count.
+    """Count the FLOPs of a forward pass by running 16 tokens through `model`.
 
-    Attention over longer texts costs more: about 4 * H FLOPs for each further token that a token sees, which is little
-    beside a block's weights in texts of some hundred tokens.
+    Experts that stay idle do not count. Attention over longer texts costs more: about 4 * H FLOPs for each further
+    token that a token attends to. For texts of some hundred tokens that is little beside a block's weights.
     """
     blocks = find_blocks(model)
     with FlopCounterMode(display=False) as counter:

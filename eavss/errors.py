@@ -1,5 +1,5 @@
-"""The error of this package that a user can mend."""
+"""The error that this package raises for mistakes that a user can correct."""
 
 
 class EavssError(ValueError):
-    """The model, the questions or the choice of layers is not as it should be; the message says what would be right."""
+    """The model, the questions or the choice of layers is invalid; the message says what would be valid."""

@@ -1,20 +1,26 @@
-"""Questions with truthful and hallucinated answers become paired batches, and these a profile."""
+"""Turn questions with truthful and hallucinated answers into paired batches, and these into a profile."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from eavss.batches import TokenSequence, encode, group_by_length, pad
 from eavss.profile import LayerProfile, PairedBatch, profile_model
 
-# An answer's tokens after its prompt, and whether it is hallucinated.
+# Whether an answer is hallucinated, and the answer's tokens after its prompt.
 LabelledAnswer = tuple[bool, TokenSequence]
 
 
 class Question(NamedTuple):
-    """A prompt, as the model is to see it, with answers that follow it as they stand: mostly " " and a text."""
+    """A question with its answers.
+
+    Args:
+        prompt: the text that the model reads before each answer.
+        truthful, hallucinated: the answers. They follow the prompt unchanged, so most begin with a space.
+    """
 
     prompt: str
     truthful: Sequence[str]
@@ -22,23 +28,25 @@ class Question(NamedTuple):
 
 
 def profile_answers(
-    model: PreTrainedModel,
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[Question],
     token_budget: int = 2048,
     max_length: int = 512,
 ) -> LayerProfile:
-    """The profile of any causal LM on questions of one's own.
+    """Profile a causal LM on questions of your own.
 
     Args:
-        questions: at least two; plain tuples will do.
+        model: any causal LM of transformers.
+        tokenizer: its tokenizer.
+        questions: at least two. Plain tuples also work.
         token_budget: padded tokens in a batch.
-        max_length: tokens of prompt and answer; the prompt's start is cut.
+        max_length: tokens of prompt and answer; a longer prompt loses its start.
 
     Raises:
-        EavssError: a question lacks a truthful or a hallucinated answer, or there are fewer than two.
+        EavssError: a question lacks a truthful or a hallucinated answer, or there are fewer than two questions.
     """
-    judged = [
+    labelled = [
         [
             (hallucinated, encode(tokenizer, prompt, answer, max_length))
             for hallucinated, answers in ((False, truthful), (True, untruthful))
@@ -46,11 +54,14 @@ def profile_answers(
         ]
         for prompt, truthful, untruthful in questions
     ]
-    return profile_model(model, batch_questions(judged, token_budget))
+    return profile_model(model, batch_questions(labelled, token_budget))
 
 
 def batch_questions(questions: Sequence[Sequence[LabelledAnswer]], token_budget: int) -> list[PairedBatch]:
-    """Whole questions of like length in batches of at most so many padded tokens (or of one question)."""
+    """Group whole questions of similar length into batches.
+
+    A batch has at most `token_budget` padded tokens, unless one question alone exceeds the budget.
+    """
     # A question's padded size: its longest sequence times the number of its sequences.
     sizes = [max((len(sequence) for _, sequence in question), default=0) * len(question) for question in questions]
     return [_batch([questions[i] for i in group]) for group in group_by_length(sizes, token_budget)]

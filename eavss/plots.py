@@ -1,12 +1,11 @@
-"""The profile as a picture."""
+"""Draw the profile of a model's blocks."""
 
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from eavss.records import LayerScores
 
-_PANELS = (
+_PANELS: tuple[tuple[str, Callable[[LayerScores], float]], ...] = (
     ("EAVSS (contrast)", lambda layer: layer["eavss"]["contrast"]),
     ("HSAV", lambda layer: layer["hsav"]),
     ("AVSS (scale-free)", lambda layer: layer["avss"]["scale_free"]),
@@ -14,9 +13,19 @@ _PANELS = (
 _SELECTED, _OTHER = "#c2410c", "#94a3b8"
 
 
-def plot_profile(layer_scores: list[dict[str, Any]], selected: list[int], title: str, path: Path) -> None:
-    """Draw each score over depth, the selected blocks in colour, as PNG; with the bootstrap intervals of
-    `eavss.stability_record` at EAVSS, where `layer_scores` holds them under "bootstrap"."""
+def plot_profile(layer_scores: Sequence[LayerScores], selected: Collection[int], title: str, path: Path) -> None:
+    """Draw each score against depth and write the picture as PNG.
+
+    Args:
+        layer_scores: the scores of every block. Where they hold `bootstrap`, its intervals are drawn at EAVSS.
+        selected: the indices of the blocks to draw in colour.
+        title: a line above the picture.
+        path: the file to write.
+    """
+    # Imported here, so that `import eavss` does not wait for Matplotlib.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     # A Figure of its own, not pyplot: no display, no global state.
     figure = Figure(figsize=(6.5, 6.5), layout="constrained")  # legible at a phone's width too
     FigureCanvasAgg(figure)

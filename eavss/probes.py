@@ -1,4 +1,4 @@
-"""How well a linear probe tells hallucinated answers from truthful ones at each block."""
+"""Measure how well a linear probe distinguishes hallucinated answers from truthful ones at each block."""
 
 import numpy as np
 from sklearn.linear_model import RidgeClassifier
@@ -12,16 +12,17 @@ _ALPHA = 100.0
 
 
 def probe_accuracy(states: Tensor) -> list[float]:
-    """Cross-validated accuracy of a ridge classifier on each block's answer-mean states; .5 is chance.
+    """Return the cross-validated accuracy of a ridge classifier on each block's answer-mean states.
 
-    A question's two answers are always in the same fold, so that the probe cannot know the question. (Probing hidden
-    states for truthfulness: Azaria and Mitchell, arXiv 2304.13734; Li et al., arXiv 2306.03341.)
+    Chance is 0.5. The two answers of a question are always in the same fold, so that the probe cannot recognise the
+    question. Hidden states were probed for truthfulness by Azaria and Mitchell (arXiv 2304.13734) and Li et al.
+    (arXiv 2306.03341).
 
     Args:
         states: (n, 2, L, H), [:, 0] truthful and [:, 1] hallucinated, n >= 2 questions.
 
     Returns:
-        One accuracy a block.
+        One accuracy for each of the L blocks.
     """
     questions = len(states)
     labels = np.tile([0, 1], questions)

@@ -1,9 +1,8 @@
-"""A model's profile: what truthful and hallucinated answers do to each of its blocks."""
+"""Profile a model: what truthful and hallucinated answers do to each of its blocks."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +12,17 @@ from eavss.batches import Batch
 from eavss.blocks import capture_block_input, capture_block_outputs, find_blocks
 from eavss.errors import EavssError
 from eavss.moments import Summary, TokenMoments, cosine_distance_sums, summarise, token_moments
+from eavss.records import LayerScores
 
 
 @dataclass(frozen=True)
 class PairedBatch:
-    """The answers of some questions as one padded batch; a question's answers are never divided between batches.
+    """The answers of some questions as one padded batch. All answers of a question are in the same batch.
 
     Args:
         batch: B sequences, each a prompt and one answer.
-        question: (B,) integers, which question of this batch each sequence belongs to: 0, 1, ... without gaps.
-        hallucinated: (B,) booleans, whether the sequence's answer is a hallucinated one.
+        question: (B,) integers, the number of the question that each sequence belongs to: 0, 1, ... without gaps.
+        hallucinated: (B,) booleans, whether the sequence's answer is hallucinated.
     """
 
     batch: Batch
@@ -32,14 +32,14 @@ class PairedBatch:
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """What the scores are computed from; L blocks, n questions, H hidden units.
+    """What the scores are computed from, for L blocks, n questions and H hidden units.
 
     Args:
-        states: (n, 2, L, H) float32, the answers' mean states: [:, 0] truthful, [:, 1] hallucinated. Several answers
-            of one kind are averaged within their question.
+        states: (n, 2, L, H) float32, the mean states of the answers: [:, 0] truthful, [:, 1] hallucinated. Several
+            answers of one kind are averaged within their question.
         all_tokens: moments over every real token, prompts included, (L,) each.
         hallucinated_tokens: moments over the tokens of hallucinated answers, (L,) each.
-        pairs: how many truthful-hallucinated pairs the questions' answers make.
+        pairs: the number of truthful-hallucinated pairs that the answers make.
         cosine_distance_sums: (L,) sums over every real token of 1 - cosine(block's input, output).
     """
 
@@ -55,15 +55,15 @@ class LayerProfile:
 
     @property
     def differences(self) -> Tensor:
-        """d = hallucinated minus truthful, (n, L, H)."""
+        """The differences d = hallucinated minus truthful, (n, L, H)."""
         return self.states[:, 1] - self.states[:, 0]
 
     @staticmethod
     def merge(parts: list["LayerProfile"]) -> "LayerProfile":
-        """The profile of all questions from the profiles of some of them, in the order given.
+        """Merge the profiles of some questions each, in the order given, into the profile of all.
 
         Raises:
-            EavssError: fewer than two questions, from which nothing systematic can be told.
+            EavssError: there are fewer than two questions, so nothing can be systematic.
         """
         if sum(part.questions for part in parts) < 2:
             raise EavssError("scoring needs at least two questions with a truthful and a hallucinated answer")
@@ -75,24 +75,26 @@ class LayerProfile:
             torch.stack([part.cosine_distance_sums for part in parts]).sum(0),
         )
 
-    def layer_scores(self) -> list[dict[str, Any]]:
-        """One dict a block, as `layers.json` holds them (keys may be added, never renamed)."""
+    def layer_scores(self) -> list[LayerScores]:
+        """Return the scores of every block, in depth order."""
         paper, scale_free = scores.avss(self.all_tokens), scores.scale_free_avss(self.all_tokens)
-        differences = self.differences.double()
+        shares = scores.systematic_share(self.differences.double())  # (L, H)
         columns = {
+            "paper": paper,
+            "scale_free": scale_free,
             "block_influence": scores.block_influence(self.cosine_distance_sums, self.all_tokens),
-            "hsav": scores.hsav(differences),
-            "hss": scores.hss(differences),
-            "contrast": scores.eavss_contrast(differences),
+            "hsav": scores.hsav_of_shares(shares),
+            "hss": scores.hss_of_shares(shares),
+            "contrast": scores.eavss_of_shares(shares),
             "conditional": scores.eavss_conditional(self.hallucinated_tokens),
             "navss": scores.normalised(paper),
             "cavss": scores.cumulative(paper),
         }
-        values = {name: column.tolist() for name, column in columns.items()}
+        values: dict[str, list[float]] = {name: column.tolist() for name, column in columns.items()}
         return [
             {
                 "layer": layer,
-                "avss": {"paper": float(paper[layer]), "scale_free": float(scale_free[layer])},
+                "avss": {"paper": values["paper"][layer], "scale_free": values["scale_free"][layer]},
                 "navss": values["navss"][layer],
                 "cavss": values["cavss"][layer],
                 "block_influence": values["block_influence"][layer],
@@ -105,21 +107,21 @@ class LayerProfile:
 
 
 def profile_model(model: nn.Module, batches: Iterable[PairedBatch]) -> LayerProfile:
-    """Run every batch through `model` and merge what its blocks put out.
+    """Run every batch through `model` and merge the profiles.
 
     Raises:
-        EavssError: a hook never fired, a question lacks a truthful or a hallucinated answer or its tokens, or there
-            are fewer than two questions.
+        EavssError: a block did not run, a question lacks a truthful or a hallucinated answer or an answer has no
+            token, or there are fewer than two questions.
     """
     return LayerProfile.merge([profile_batch(model, batch) for batch in batches])
 
 
 @torch.no_grad()
 def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
-    """The profile of one batch's questions, with everything moved to the CPU once, at the end.
+    """Profile the questions of one batch. Everything is moved to the CPU once, at the end.
 
     Raises:
-        EavssError: as `profile_model`.
+        EavssError: see `profile_model`.
     """
     weights = _answer_weights(paired)
     device = next(model.parameters()).device
@@ -155,7 +157,7 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
 
 
 def _answer_weights(paired: PairedBatch) -> Tensor:
-    """(2n, B): row 2q averages question q's truthful answers, row 2q + 1 its hallucinated ones."""
+    """Return weights (2n, B): row 2q averages the truthful answers of question q, row 2q + 1 its hallucinated ones."""
     empty = (~paired.batch.answer_mask.any(1)).nonzero().flatten().tolist()
     if empty:
         raise EavssError(f"sequences {empty} of the batch have no counted answer token")
@@ -179,7 +181,7 @@ def _count_pairs(paired: PairedBatch) -> int:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off inside, and every part of the model in its own mode afterwards."""
+    """Switch the model to evaluation mode inside, and restore the mode of each of its parts afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -2,11 +2,15 @@
 
 import math
 import random
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from eavss.errors import EavssError
+from eavss.records import LayerScores
 
 Selector = Literal[
     "eavss", "hsav", "avss", "block_influence", "probe", "first", "middle", "last", "random", "all", "cost_aware"
@@ -16,14 +20,39 @@ Estimator = Literal["paper", "scale_free"]
 SELECTORS: tuple[str, ...] = get_args(Selector)
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The blocks to train, and what chose them.
+
+    Args:
+        blocks: indices of at least one block, ascending, each once.
+        source: the selector's name, or `layers` where the blocks were named by hand.
+
+    Raises:
+        EavssError: there is no block, or the indices do not ascend.
+    """
+
+    blocks: tuple[int, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.blocks or self.blocks[0] < 0 or any(a >= b for a, b in pairwise(self.blocks)):
+            raise EavssError(f"a selection of blocks should name each once, in ascending order; got {self.blocks}")
+
+    @property
+    def lowest(self) -> int:
+        """The lowest selected block, where the backward pass ends."""
+        return self.blocks[0]
+
+
 def count_to_select(fraction: float, layers: int) -> int:
-    """max(1, floor(fraction * L)) blocks."""
+    """Return how many of the blocks to select: max(1, floor(fraction * L))."""
     # 1e-9: 0.3 * 10 must give 3, although the float product is below it.
     return max(1, math.floor(fraction * layers + 1e-9))
 
 
 def select_layers(
-    layer_scores: list[dict[str, Any]],
+    layer_scores: Sequence[LayerScores],
     selector: Selector = "eavss",
     fraction: float = 0.25,
     form: Form = "contrast",
@@ -31,14 +60,14 @@ def select_layers(
     seed: int = 0,
     draws: Tensor | None = None,
 ) -> list[int]:
-    """The sorted indices of the blocks that `selector` picks.
+    """Return the sorted indices of the blocks that `selector` selects.
 
     Args:
         layer_scores: `LayerProfile.layer_scores()`, or the `layers` of a `layers.json`; one dict a block.
         selector: `eavss`, `hsav`, `avss`, `block_influence` (ShortGPT) and `probe` (`eavss.probes`) take the highest
-            scores (of a tie, the deeper block, since it trains cheaper); `first`, `middle` and `last` take neighbours;
-            `random` is seeded; `all` takes every block; `cost_aware` is `cheapest_equal`.
-        fraction: share of blocks, rounded down, at least one.
+            scores, and in a tie the deeper block, which is cheaper to train; `first`, `middle` and `last` take
+            neighbours; `random` is seeded; `all` takes every block; `cost_aware` is `cheapest_equal`.
+        fraction: the share of blocks to select, rounded down, at least one.
         form: which EAVSS.
         estimator: which AVSS.
         draws: (W, L) bootstrap scores, for `cost_aware` alone.
@@ -51,14 +80,8 @@ def select_layers(
     total = len(layer_scores)
     count = count_to_select(fraction, total)
     match selector:
-        case "eavss":
-            return _highest([layer["eavss"][form] for layer in layer_scores], count)
-        case "hsav":
-            return _highest([layer["hsav"] for layer in layer_scores], count)
-        case "avss":
-            return _highest([layer["avss"][estimator] for layer in layer_scores], count)
-        case "block_influence" | "probe":
-            return _highest([layer[selector] for layer in layer_scores], count)
+        case "eavss" | "hsav" | "avss" | "block_influence" | "probe":
+            return _highest([_score(layer, selector, form, estimator) for layer in layer_scores], count)
         case "first":
             return list(range(count))
         case "middle":
@@ -77,8 +100,14 @@ def select_layers(
     raise EavssError(f"selector: {selector!r} should be one of {', '.join(SELECTORS)}")
 
 
+def _score(layer: LayerScores, selector: Selector, form: Form, estimator: Estimator) -> float:
+    if selector == "eavss":
+        return layer["eavss"][form]
+    return layer["avss"][estimator] if selector == "avss" else layer[selector]  # type: ignore[typeddict-item, no-any-return]
+
+
 def check_layers(layers: list[int], total: int) -> list[int]:
-    """An explicit list of layer indices, checked and sorted.
+    """Check an explicit list of layer indices and sort it.
 
     Raises:
         EavssError: the list is empty, repeats an index, or holds one outside 0 to total - 1. (PEFT takes an empty list
@@ -99,11 +128,12 @@ def _highest(scores: list[float], count: int) -> list[int]:
 
 
 def cheapest_equal(draws: Tensor, count: int) -> list[int]:
-    """Of the choices that the bootstrap cannot tell from the best, the one that trains cheapest.
+    """Return the cheapest of the choices that the bootstrap cannot tell from the best one.
 
-    What a choice of so many blocks costs is set by its lowest block, where the backward pass stops and a frozen prefix
-    ends (`eavss.costs`). So for each depth the highest-scoring blocks from there on are compared with the highest of
-    all, and the deepest choice is taken whose shortfall in summed score has a 95% bootstrap interval that holds 0.
+    The cost of a choice depends on its lowest block, where the backward pass ends and training starts
+    (`eavss.costs`). So for each depth the highest-scoring blocks from there on are compared with the highest-scoring
+    blocks of all. The deepest choice is taken whose shortfall in summed score has a 95% bootstrap interval that holds
+    0.
 
     Args:
         draws: (W, L) the blocks' scores in each bootstrap (`eavss.stability.Stability.draws`).

@@ -1,4 +1,4 @@
-"""A selection, as the tools that people already use want to be told."""
+"""Write a selection of blocks as a configuration for other training tools."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from eavss.blocks import find_blocks
 
 
 def peft_snippet(model: nn.Module, layers: Sequence[int]) -> str:
-    """Python: a `LoraConfig` for PEFT's `get_peft_model` and TRL's `peft_config`."""
+    """Return Python code that makes a `LoraConfig`, for PEFT's `get_peft_model` and TRL's `peft_config`."""
     blocks = find_blocks(model)
     return f"""from peft import LoraConfig
 
@@ -21,7 +21,7 @@ peft_config = LoraConfig(
 
 
 def axolotl_snippet(model: nn.Module, layers: Sequence[int]) -> str:
-    """YAML: the keys of an Axolotl config."""
+    """Return YAML with the keys of an Axolotl config."""
     blocks = find_blocks(model)
     targets = "\n".join(f"  - {name}" for name in blocks.linear_names())
     return f"""adapter: lora

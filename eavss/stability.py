@@ -1,63 +1,53 @@
-"""How far a ranking of blocks can be trusted. Whole questions are resampled, from the answers' mean states alone, so
-none of this needs the model again."""
+"""Measure how far a ranking of blocks can be trusted.
+
+Whole questions are resampled. This needs the mean states of the answers only, not the model.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import kendalltau
 from torch import Tensor
 
-from eavss.scores import HSS_THRESHOLD
+from eavss.scores import eavss_of_shares
 
-# What a block's shares rho (W, H), one row for each resampling, come to: (W,).
+# A score of `eavss.scores`, from a block's shares rho, one row for each resampling: (W, H) -> (W,).
 Reduce = Callable[[Tensor], Tensor]
 
 
-def reduce_hsav(shares: Tensor) -> Tensor:
-    """HSAV: the mean of rho over units; (W, H) -> (W,)."""
-    return shares.mean(-1)
-
-
-def reduce_eavss(shares: Tensor) -> Tensor:
-    """EAVSS in its contrast form, HSAV / HSS; (W, H) -> (W,)."""
-    sparsity = (shares < HSS_THRESHOLD).to(shares.dtype).mean(-1).clamp(min=1 / shares.shape[-1])
-    return shares.mean(-1) / sparsity
-
-
 def weighted_shares(differences: Tensor, weights: Tensor) -> Tensor:
-    """rho of `eavss.scores.systematic_share`, with a weight for each question.
+    """Return rho as `eavss.scores.systematic_share` does, with a weight for each question.
 
-    The mean over pairs of different questions i, j of d_i d_j, over the mean of d_i^2. A question that a bootstrap
-    draws twice makes no pair with itself, so resampling does not raise the share. A negative weight flips the sign of
-    a question's change.
+    It is the mean of d_i d_j over pairs of different questions i and j, divided by the mean of d_i^2. A question that a
+    bootstrap draws twice makes no pair with itself, so resampling does not raise the share. A negative weight flips the
+    sign of a question's change.
 
     Args:
         differences: d of one block, (n, H).
-        weights: (W, n); (1, ..., 1) gives the plain rho.
+        weights: (W, n); (1, ..., 1) gives the unweighted rho.
 
     Returns:
-        (W, H), 0 where a unit never changes.
+        (W, H), with 0 where a unit never changes.
     """
     squares = differences.square()
     size = weights.abs()
     first = weights @ differences  # (W, H)
     own = weights.square() @ squares
-    # (W, 1); 0 where one question is drawn alone, which has no pair and so a share of 0.
+    # (W, 1). If only one question is drawn, there is no pair, and the share is 0.
     pairs = (size.sum(1, keepdim=True).square() - weights.square().sum(1, keepdim=True)).clamp(min=1)
     mean_square = (size @ squares) / size.sum(1, keepdim=True)
     share = (first.square() - own) / pairs / mean_square.clamp(min=1e-38)
     return torch.where(mean_square > 0, share, 0)
 
 
-def resampled_scores(differences: Tensor, weights: Tensor, reduce: Reduce = reduce_eavss) -> Tensor:
-    """The score of every block under every resampling, (W, L).
+def resampled_scores(differences: Tensor, weights: Tensor, reduce: Reduce = eavss_of_shares) -> Tensor:
+    """Return the score of every block under every resampling, (W, L).
 
     Args:
         differences: d = hallucinated minus truthful states, (n, L, H).
         weights: (W, n).
-        reduce: which score.
+        reduce: the score, `eavss_of_shares` or `hsav_of_shares` of `eavss.scores`.
     """
     weights = weights.double()
     blocks = differences.unbind(1)  # one at a time: a large model's would not fit in float64 at once
@@ -65,19 +55,19 @@ def resampled_scores(differences: Tensor, weights: Tensor, reduce: Reduce = redu
 
 
 def bootstrap_weights(questions: int, draws: int, seed: int) -> Tensor:
-    """How often each question is drawn, (draws, n): n questions with replacement."""
+    """Draw n questions with replacement; return how often each is drawn, (draws, n)."""
     generator = np.random.default_rng(seed)
     return torch.from_numpy(generator.multinomial(questions, [1 / questions] * questions, size=draws))
 
 
 def random_flips(questions: int, draws: int, seed: int) -> Tensor:
-    """Random signs, (draws, n): the null of a change that has no direction."""
+    """Draw random signs, (draws, n), for the null hypothesis that the change has no direction."""
     generator = np.random.default_rng(seed)
     return torch.from_numpy(generator.choice([-1, 1], size=(draws, questions)))
 
 
 def random_halves(questions: int, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two disjoint halves of the questions in each draw, as weights of 0 and 1, (draws, n) each."""
+    """Draw two disjoint halves of the questions, as weights of 0 and 1, (draws, n) each."""
     generator = np.random.default_rng(seed)
     order = torch.from_numpy(generator.permuted(np.tile(np.arange(questions), (draws, 1)), axis=1))
     half = questions // 2
@@ -85,22 +75,28 @@ def random_halves(questions: int, draws: int, seed: int) -> tuple[Tensor, Tensor
 
 
 def tau(first: Tensor, second: Tensor) -> float:
-    """Kendall's tau between two rankings of blocks, (L,) each: 1 for the same order, 0 where one has no order."""
+    """Return Kendall's tau between two rankings of blocks, (L,) each.
+
+    It is 1 for the same order, and 0 where one of them has no order.
+    """
+    from scipy.stats import kendalltau  # imported here, so that `import eavss` does not wait for SciPy
+
     return float(np.nan_to_num(kendalltau(first.numpy(), second.numpy()).statistic))
 
 
 @dataclass(frozen=True)
 class Stability:
-    """What resampling says of a ranking.
+    """How steady a ranking of blocks is under resampling of the questions.
 
     Args:
-        scores: (L,), over all questions.
-        low, high: (L,) the 95% bootstrap interval of each block's score.
-        draws: (W, L) the bootstrap's scores themselves.
-        frequency: (L,) the share of bootstraps in which a block is among the selected.
-        split_half_tau: mean over random halves of Kendall's tau between their rankings.
-        p_value: of "no block responds to hallucination": how often random flips of whole questions reach the highest
-            score over all blocks that was found.
+        scores: (L,) the scores over all questions.
+        low, high: (L,) the ends of the 95% bootstrap interval of each block's score.
+        draws: (W, L) the blocks' scores in each bootstrap.
+        frequency: (L,) the share of bootstraps in which a block is selected.
+        split_half_tau: Kendall's tau between the rankings from two random halves of the questions, the mean over
+            halves.
+        p_value: the p-value of "no block responds to hallucination": how often random flips of whole questions give a
+            highest score, over all blocks, that is at least the one found.
     """
 
     scores: Tensor
@@ -113,13 +109,16 @@ class Stability:
 
 
 def stability(
-    differences: Tensor, count: int, reduce: Reduce = reduce_eavss, draws: int = 200, seed: int = 0
+    differences: Tensor, count: int, reduce: Reduce = eavss_of_shares, draws: int = 200, seed: int = 0
 ) -> Stability:
-    """Bootstrap, split halves and permutation, each with `draws` draws (halves: a quarter as many).
+    """Measure the stability of a ranking by a bootstrap, random halves, and a permutation test.
 
     Args:
-        differences: (n, L, H).
-        count: how many blocks are selected.
+        differences: d = hallucinated minus truthful states, (n, L, H).
+        count: the number of selected blocks.
+        reduce: the score, `eavss_of_shares` or `hsav_of_shares` of `eavss.scores`.
+        draws: the number of bootstraps and of permutations. There are a quarter as many random halves.
+        seed: the seed of all draws.
     """
     n = len(differences)
     scores = resampled_scores(differences, torch.ones(1, n), reduce)[0]
@@ -130,11 +129,11 @@ def stability(
     null = resampled_scores(differences, random_flips(n, draws, seed), reduce).amax(1)
     low, high = bootstrap.quantile(torch.tensor([0.025, 0.975], dtype=bootstrap.dtype), dim=0)
     return Stability(
-        scores,
-        low,
-        high,
-        bootstrap,
-        frequency,
-        float(np.mean([tau(a, b) for a, b in zip(*halves, strict=True)])),
-        (1 + int((null >= scores.amax()).sum())) / (1 + draws),
+        scores=scores,
+        low=low,
+        high=high,
+        draws=bootstrap,
+        frequency=frequency,
+        split_half_tau=float(np.mean([tau(a, b) for a, b in zip(*halves, strict=True)])),
+        p_value=(1 + int((null >= scores.amax()).sum())) / (1 + draws),
     )

@@ -1,7 +1,8 @@
-"""What a profile's stability means, as a record and in words."""
+"""Put a profile's stability into a record and into words."""
 
-from typing import Any
+from collections.abc import Sequence
 
+from eavss.records import BlockBootstrap, StabilityRecord, StabilitySummary
 from eavss.stability import Stability
 
 _ALPHA = 0.05
@@ -9,27 +10,32 @@ _STEADY_TAU = 0.8
 _OFTEN = 0.8
 
 
-def stability_record(found: Stability, selected: list[int]) -> dict[str, Any]:
-    """What `layers.json` holds: {"split_half_tau", "p_value", "verdict", "layers": [{"interval", "frequency"}, ...]}.
+def stability_record(found: Stability, selected: Sequence[int]) -> StabilityRecord:
+    """Return the stability of a selection, and the bootstrap of every block.
 
     Args:
-        selected: the blocks that the run trains.
+        selected: the blocks that are trained.
     """
+    return {**stability_summary(found, selected), "layers": block_bootstraps(found)}
+
+
+def stability_summary(found: Stability, selected: Sequence[int]) -> StabilitySummary:
+    """Return the stability of a selection in figures and in words."""
     return {
         "split_half_tau": found.split_half_tau,
         "p_value": found.p_value,
         "verdict": verdict(found, selected),
-        "layers": [
-            {"interval": [low, high], "frequency": frequency}
-            for low, high, frequency in zip(
-                found.low.tolist(), found.high.tolist(), found.frequency.tolist(), strict=True
-            )
-        ],
     }
 
 
-def verdict(found: Stability, selected: list[int]) -> str:
-    """Two plain sentences: whether there is a signal, and whether the selection would come out again."""
+def block_bootstraps(found: Stability) -> list[BlockBootstrap]:
+    """Return the bootstrap of every block, in depth order."""
+    columns = (found.low.tolist(), found.high.tolist(), found.frequency.tolist())
+    return [{"interval": [low, high], "frequency": frequency} for low, high, frequency in zip(*columns, strict=True)]
+
+
+def verdict(found: Stability, selected: Sequence[int]) -> str:
+    """Say in two plain sentences whether there is a signal, and whether the selection would come out again."""
     if found.p_value > _ALPHA:
         return (
             f"No signal: with the answers' signs flipped at random a block scores as high (p = {found.p_value:.3f}). "

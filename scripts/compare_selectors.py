@@ -1,21 +1,21 @@
-"""Is choosing blocks by a score better than by chance, and worth its compute? Measured on one's own model.
+"""Compare ways to select blocks on your own model: is a score better than chance, and is it worth its compute?
 
     python scripts/compare_selectors.py --model_name_or_path ORG/MODEL --cells cells.jsonl
         [--datasets truthfulqa sciq triviaqa] [--seeds 0 1 2] [--selectors eavss:contrast random:0 all layers:8,11 ...]
         [--steps 48] [--learning_rates 4e-4 8e-4 1.6e-3] [--report_only] [--json FILE] [--plot FILE]
 
-For each data set, seed and way to select: train an adapter on the selected blocks, and measure the gain in the set's
-leading metric on held-out questions, at equal steps and at equal FLOPs (as many as the first selector takes). One run
-gives both: the learning rate stays constant after its warm-up, and the adapter is kept at either step. That rate is the
-best of a small grid for each number of blocks, on validation questions carved from the training side.
+For each data set, seed and selector, the script trains an adapter on the selected blocks and measures the gain in the
+set's leading metric on held-out questions: at equal steps, and at equal FLOPs (as many as the first selector takes).
+One run gives both, because the learning rate stays constant after its warm-up and the adapter is kept at both steps.
+The learning rate is the best of a small grid for each number of blocks, on validation questions taken from the
+training questions.
 
-Every finished run adds its lines to --cells and is never run again; start the command anew to go on, or another one
-beside it with other seeds. Each line: {"selector", "dataset", "seed", "layers", "budget", "steps", "learning_rate",
-"gain", "gains" of every question, "flops", "seconds", "trained_parameters"}. Other keys of a recipe hold for every run.
+A finished run adds its lines to --cells and is never run again. To go on, start the command again; other seeds can run
+beside it. Each line is {"selector", "dataset", "seed", "layers", "budget", "steps", "learning_rate", "gain", "gains" of
+every question, "flops", "seconds", "trained_parameters"}. Other keys of a recipe hold for every run.
 """
 
 import argparse
-import copy
 import json
 import sys
 import tempfile
@@ -29,11 +29,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers, count_to_select
-from train.comparison.cell_file import GRID, CellFile
-from train.comparison.selectors import FLOPS, STEPS, Cell, comparison_table, plot_comparison, summarise
-from train.comparison.trials import Trials, check_selector
-from train.model.loading import choose_training_attention, load_model, load_tokenizer
-from train.recipe.arguments import REPOSITORY, EavssArguments
+from train.comparison.cell_file import FLOPS, GRID, STEPS, Cell, CellFile, FinishedCell
+from train.comparison.plots import plot_comparison
+from train.comparison.selectors import summarise
+from train.comparison.tables import comparison_table
+from train.comparison.trials import Trials, parse_selector
+from train.model.loading import load_model, load_tokenizer
+from train.recipe.arguments import REPOSITORY, EavssArguments, with_values
 from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
@@ -44,7 +46,7 @@ _SELECTORS = (
     *("eavss:contrast", "eavss:conditional", "cost_aware", "avss:paper", "block_influence", "probe"),
     *("first", "middle", "last", "all", *(f"random:{number}" for number in range(5))),
 )
-_GRID_RANDOM = 1000  # a choice that no `random:N` above is
+_GRID_RANDOM = 1000  # a random choice that is none of those above
 _GRID_SHARE = 0.25
 _FIXED = {
     "lr_scheduler_type": "constant_with_warmup",
@@ -56,7 +58,7 @@ _FIXED = {
 
 @dataclass(frozen=True)
 class Matrix:
-    """Data sets, selectors and seeds, and the cells that they have so far."""
+    """All combinations of data sets, selectors and seeds, of which the finished ones are in a file."""
 
     options: argparse.Namespace
     recipes: dict[str, tuple[EavssArguments, TrainingArguments]]
@@ -65,22 +67,22 @@ class Matrix:
     file: CellFile
 
     def run(self) -> None:
-        """Run what is missing."""
+        """Run every combination that is not in the file."""
         rates = self.learning_rates()
         for seed in self.options.seeds:
             for dataset in self.options.datasets:
                 self._run_group(dataset, seed, rates)
 
     def learning_rates(self) -> dict[int, float]:
-        """For each number of blocks the rate with the highest mean gain on validation questions, over the data sets."""
+        """Return the rate with the highest mean gain on validation questions, for each number of blocks."""
         total = len(find_blocks(self.model).modules)
         fraction = next(iter(self.recipes.values()))[0].select_fraction
         names = {count_to_select(fraction, total): f"random:{_GRID_RANDOM}"}
         if "all" in self.options.selectors:
             names[total] = "all"
         for name in self.options.selectors:
-            if listed := check_selector(name).get("layers"):
-                names.setdefault(len(check_layers(listed, total)), name)
+            if listed := parse_selector(name).layers:
+                names.setdefault(len(check_layers(list(listed), total)), name)
         for dataset in self.options.datasets:
             self._run_grid(dataset, names)
         grid = [cell for cell in self.file.read() if cell["budget"] == GRID]
@@ -109,36 +111,34 @@ class Matrix:
         args, training = self.recipes[dataset]
         trials = self._trials(replace(args, validation_share=_GRID_SHARE), training, seed=0)
         for count, rate in wanted:
-            cells = trials.run(trials.layers(names[count]), rate, {GRID: self.options.steps})
+            cells = trials.run(trials.selection(names[count]), rate, {GRID: self.options.steps})
             self.file.add(cells, selector=names[count])
             say(f"{dataset}, {count} blocks, learning rate {rate:g}: {100 * cells[0]['gain']:+.1f} points")
 
     def _run_group(self, dataset: str, seed: int, rates: dict[int, float]) -> None:
-        """Every selector on one data set and seed. Two that pick the same blocks share one run."""
+        """Run every selector on one data set and seed. Two that select the same blocks share one run."""
         done = [cell for cell in self.file.finished() if (cell["dataset"], cell["seed"]) == (dataset, seed)]
         missing = [name for name in self.options.selectors if name not in {cell["selector"] for cell in done}]
         if not missing:
             return
         trials = self._trials(*self.recipes[dataset], seed)
-        flops = self.options.steps * trials.step_flops(trials.layers(self.options.selectors[0]))
+        flops = self.options.steps * trials.step_flops(trials.selection(self.options.selectors[0]))
         for name in missing:
-            layers = trials.layers(name)
-            cells = _same_layers(done, layers)
+            selection = trials.selection(name)
+            layers = list(selection.blocks)
+            cells: Sequence[Cell] = _same_layers(done, layers)
             if not cells:
-                equal = max(1, int(flops / trials.step_flops(layers) + 1e-6))
-                cells = trials.run(layers, rates[len(layers)], {STEPS: self.options.steps, FLOPS: equal})
-            self.file.add(cells, selector=name)
-            done += [cell | {"selector": name} for cell in cells]
+                equal = max(1, int(flops / trials.step_flops(selection) + 1e-6))
+                cells = trials.run(selection, rates[len(layers)], {STEPS: self.options.steps, FLOPS: equal})
+            done += self.file.add(cells, selector=name)
             gains = ", ".join(f"{100 * cell['gain']:+.1f} after {cell['steps']} steps" for cell in cells)
             say(f"{dataset}, seed {seed}, {name} {layers}: {gains}, {cells[0]['seconds']:.0f} s")
 
     def _trials(self, args: EavssArguments, training: TrainingArguments, seed: int) -> Trials:
-        training = copy.copy(training)
-        training.seed = training.data_seed = seed
-        return Trials(self.model, self.tokenizer, args, training)
+        return Trials(self.model, self.tokenizer, args, with_values(training, seed=seed, data_seed=seed))
 
 
-def _same_layers(cells: list[Cell], layers: list[int]) -> list[Cell]:
+def _same_layers(cells: list[FinishedCell], layers: list[int]) -> list[FinishedCell]:
     first = next((cell for cell in cells if cell["layers"] == layers), None)
     return [cell for cell in cells if first is not None and cell["selector"] == first["selector"]]
 
@@ -146,7 +146,7 @@ def _same_layers(cells: list[Cell], layers: list[int]) -> list[Cell]:
 def read_recipes(
     options: argparse.Namespace, words: list[str], folder: str
 ) -> dict[str, tuple[EavssArguments, TrainingArguments]]:
-    """Each data set's recipe with the words of the command line, evaluated on that set alone."""
+    """Read each data set's recipe with the words of the command line; it is evaluated on that set alone."""
     clash = next((word for word in words if word.startswith("--") and word[2:] in (*_FIXED, "max_steps", "seed")), None)
     if clash:
         raise RecipeError(f"command line: {clash} cannot be set, since the comparison sets it; see --help")
@@ -163,7 +163,7 @@ def read_recipes(
 
 
 def settings_of(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> str:
-    """A hash of what a data set's cells depend on, whichever seeds and selectors are asked for.
+    """Hash what a data set's cells depend on, whichever seeds and selectors are run.
 
     Keys at their default are left out, so that a later version with more keys can go on with the same cells.
     """
@@ -174,7 +174,7 @@ def settings_of(args: EavssArguments, training: TrainingArguments, options: argp
 
 
 def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """The script's own options, and the words that belong to the recipes."""
+    """Return the script's own options, and the words that belong to the recipes."""
     parser = Parser(__doc__)
     parser.add_argument("--datasets", nargs="+", default=["truthfulqa", "sciq", "triviaqa"])
     parser.add_argument("--selectors", nargs="+", default=list(_SELECTORS))
@@ -191,22 +191,21 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[s
     for name in ("cells", "json", "plot"):
         check_is_file(f"--{name}", getattr(options, name))
     for name in options.selectors:
-        check_selector(name)
+        parse_selector(name)
     return options, words
 
 
 def main(argv: Sequence[str] | None) -> None:
-    """Run what is missing of the matrix, print the table, and write what was asked for."""
+    """Run what is missing, print the table, and write the files that the options name."""
     options, words = read_options(argv)
     with tempfile.TemporaryDirectory() as folder:
         recipes = read_recipes(options, words, folder)
         file = CellFile(options.cells, {name: settings_of(*recipe, options) for name, recipe in recipes.items()})
-        file.finished()  # told before anything is computed, if it is not ours
+        file.finished()  # raises before anything is computed if the file is not ours
         if not options.report_only:
             args, training = next(iter(recipes.values()))
-            model = load_model(args, training)
-            choose_training_attention(model, args)
-            Matrix(options, recipes, model, load_tokenizer(args), file).run()
+            model = load_model(args.base_model, training)
+            Matrix(options, recipes, model, load_tokenizer(args.base_model), file).run()
         cells = file.finished()
     rows = summarise(cells)
     say(comparison_table(rows))
@@ -217,7 +216,7 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """The command's exit status."""
+    """Run the command and return its exit status."""
     return exit_status(lambda: main(argv))
 
 

@@ -1,11 +1,11 @@
-"""What would the same FLOPs have brought in TRL? DPOTrainer with LoRA on all blocks, on the pairs of a finished run.
+"""Train with TRL's DPOTrainer, LoRA on all blocks, on the pairs of a finished run and for the same FLOPs.
 
     python scripts/compare_with_trl.py outputs/truthfulqa [--learning_rate 4e-4] [--json FILE]
 
-Takes the run's pairs, loss weights, rank, batch and schedule, and as many steps as the run's FLOPs pay for: TRL reads
-each answer with a prompt of its own, through all blocks, in each step. References are precomputed. Prints the leading
-metric of the run's own set on the run's evaluation questions: before, after the run, after TRL; and WikiText-2's
-perplexity, if the run measured it.
+TRL gets the run's pairs, loss weights, rank, batch and schedule, and as many steps as the run's FLOPs pay for: in each
+step it reads every answer with a prompt of its own, through all blocks. References are precomputed. The script prints
+the leading metric of the run's own set on the run's evaluation questions, before training, after the run and after TRL,
+and the perplexity of WikiText-2 if the run measured it.
 """
 
 import argparse
@@ -18,27 +18,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import datasets
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
-from trl import DPOConfig, DPOTrainer
 
 from data.examples import Example
+from data.sets import leading_metric
 from eavss.blocks import find_blocks
 from train.batching.encoding import Encoder
 from train.batching.packing import Packer
 from train.batching.pairs import ContrastPairs, make_pairs
 from train.comparison.runs import Run, values_of
-from train.evaluation.benchmarks import leading_metric, load_benchmarks
+from train.comparison.trl_dpo import dpo_config, dpo_trainer
+from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
-from train.evaluation.metrics import CONTRAST, LEADING
 from train.evaluation.retention import WIKITEXT, measure_retention
 from train.evaluation.statistics import compare
 from train.model.loading import load_model, load_tokenizer
-from train.model.lora import lora_config
 from train.plan import pair_costs
-from train.recipe.arguments import EavssArguments
+from train.recipe.arguments import EavssArguments, with_values
 from train.recipe.parse import parse
+from train.recipe.settings import LoraSettings
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
@@ -51,8 +50,8 @@ class Budget:
 
     Args:
         steps: optimiser steps.
-        pairs: in each of them.
-        flops: of the references and the steps, counted.
+        pairs: pairs in a step.
+        flops: the counted FLOPs of the references and the steps.
     """
 
     steps: int
@@ -60,37 +59,50 @@ class Budget:
     flops: float
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What TRL trained.
+
+    Args:
+        model: the base with the adapter, in evaluation mode.
+        budget: what the training spent.
+        seconds: how long it took.
+    """
+
+    model: PeftModel
+    budget: Budget
+    seconds: float
+
+
 def read_examples(path: Path) -> list[Example]:
-    """The examples that a run wrote down.
+    """Read the training examples that a run wrote down.
 
     Raises:
         RecipeError: there is no such file, or it holds something else.
     """
     try:
-        return [_example(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError):
+        return [Example.from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, TypeError, KeyError):
         raise RecipeError(f"{path} does not hold a run's training examples") from None
 
 
-def _example(row: dict[str, Any]) -> Example:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-    return Example(**values)
-
-
-def budget_of(
-    run: Run, model: PreTrainedModel, pairs: ContrastPairs, args: EavssArguments, training: TrainingArguments
-) -> Budget:
-    """As many steps as the run's FLOPs pay for when each answer is read whole, through all blocks, in each step.
+def budget_of(run: Run, model: PreTrainedModel, pairs: ContrastPairs, lora: LoraSettings) -> Budget:
+    """Count the steps that the run's FLOPs pay for when each step reads each answer whole, through all blocks.
 
     Raises:
         RecipeError: they do not pay for a single one.
     """
     figures = run.results["train"]
     size = round(figures["pairs_per_second"] * figures["seconds"] / figures["steps"])
-    costs = pair_costs(model, pairs, Packer.of(model, False), args)
-    every = range(len(find_blocks(model).modules))
+    costs = pair_costs(model, pairs, [], Packer.of(model, False), lora)
     # TRL computes logits for the prompt's tokens too.
-    step = size * costs.forward.training(every, costs.tokens, costs.tokens, costs.adapter, cached=False)
+    step = size * costs.forward.training(
+        range(len(find_blocks(model).modules)),
+        costs.tokens,
+        predicted=costs.tokens,
+        lora_parameters=costs.adapter,
+        cached=False,
+    )
     references = costs.forward.reading(costs.tokens * len(pairs), costs.tokens * len(pairs))
     steps = int((figures["flops"] - references) / step)
     if steps < 1:
@@ -99,39 +111,30 @@ def budget_of(
 
 
 def train_with_trl(
-    model: PreTrainedModel,
+    run: Run,
     tokenizer: PreTrainedTokenizerBase,
     pairs: ContrastPairs,
     args: EavssArguments,
     training: TrainingArguments,
-    budget: Budget,
-    folder: str,
-) -> PeftModel:
-    """The model with an adapter on all blocks, trained."""
-    config = DPOConfig(
-        output_dir=folder,
-        max_steps=budget.steps,
-        per_device_train_batch_size=budget.pairs,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.lr_scheduler_type,
-        warmup_steps=training.warmup_steps,
-        max_grad_norm=training.max_grad_norm,
-        seed=training.seed,
-        beta=args.beta,
-        loss_type=["sigmoid", "sft"],
-        loss_weights=[args.dpo_weight, args.ce_weight],
-        precompute_ref_log_probs=True,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=training.use_cpu,
-        bf16=training.bf16,
+) -> Trained:
+    """Train an adapter on all blocks of the run's base with TRL.
+
+    Raises:
+        RecipeError: see `budget_of`.
+    """
+    model = load_model(args.base_model, training)
+    budget = budget_of(run, model, pairs, args.lora)
+    start = time.perf_counter()
+    trainer = dpo_trainer(
+        model=model,
+        tokenizer=tokenizer,
+        pairs=pairs,
+        blocks=range(len(find_blocks(model).modules)),
+        lora=args.lora,
+        config=dpo_config(training, args.loss_weights, steps=budget.steps, pairs=budget.pairs),
     )
-    config.activation_checkpointing = config.gradient_checkpointing = False
-    adapter = lora_config(model, list(range(len(find_blocks(model).modules))), args)
-    rows = datasets.Dataset.from_list(pairs.as_text(tokenizer))
-    trainer = DPOTrainer(model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=adapter)
     trainer.train()
-    return cast(PeftModel, trainer.model)
+    return Trained(cast(PeftModel, trainer.model).eval(), budget, time.perf_counter() - start)
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
@@ -139,41 +142,16 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     run = Run.read(options.run)
     with tempfile.TemporaryDirectory() as folder:
         args, training = parse(["--config", str(options.run / "recipe.yaml"), "--output_dir", folder])
-        training.learning_rate = options.learning_rate or training.learning_rate
+        training = with_values(training, learning_rate=options.learning_rate or training.learning_rate)
         set_seed(training.seed)
-        model, tokenizer = load_model(args, training), load_tokenizer(args)
+        tokenizer = load_tokenizer(args.base_model)
         encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
         examples = read_examples(options.run / "training_examples.jsonl")[: args.train_questions]
-        pairs = make_pairs(examples, encoder, args.pairs_per_question, False, training.seed)
+        pairs = make_pairs(examples, encoder, args.pairs_per_question, with_positive=False, seed=training.seed)
         pairs = pairs.at_most(run.results["train"]["pairs"], training.seed)
-        budget = budget_of(run, model, pairs, args, training)
-        start = time.perf_counter()
-        trained = train_with_trl(model, tokenizer, pairs, args, training, budget, folder)
-        seconds = time.perf_counter() - start
-    trained.eval()
-    scorer = AnswerScorer(trained, encoder, args.eval_token_budget)
-    benchmark = load_benchmarks(replace(args, evaluate_on=[args.dataset], question_hidden=False), training.seed)[0]
-    metric = LEADING.get(benchmark.name, CONTRAST)
-    ours = values_of(run.items(benchmark.name), metric)
-    values = leading_metric(scorer, benchmark, "after TRL")
-    before, after, theirs = ([{metric: float(v)} for v in column] for column in (ours["before"], ours["after"], values))
-    figures: dict[str, Any] = {
-        "dataset": args.dataset,
-        "seed": training.seed,
-        "metric": metric,
-        "n": len(values),
-        "before": float(ours["before"].mean()),
-        "run": {"after": float(ours["after"].mean()), "flops": run.results["train"]["flops"]},
-        "trl": {
-            "after": sum(values) / len(values),
-            "flops": budget.flops,
-            "steps": budget.steps,
-            "learning_rate": training.learning_rate,
-            "seconds": seconds,
-            **compare(before, theirs, training.seed)[metric],
-        },
-        "run_above_trl": compare(theirs, after, training.seed)[metric],
-    }
+        trained = train_with_trl(run, tokenizer, pairs, args, training)
+    scorer = AnswerScorer(trained.model, encoder, args.eval_token_budget)
+    figures = compare_on_own_set(run, scorer, trained, args, training)
     kept = run.results["retention"].get(WIKITEXT)
     if kept is not None:
         found = measure_retention(scorer, [WIKITEXT], args.datasets_root, int(kept["before"]["n"]))[WIKITEXT]
@@ -183,8 +161,37 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
+def compare_on_own_set(
+    run: Run, scorer: AnswerScorer, trained: Trained, args: EavssArguments, training: TrainingArguments
+) -> dict[str, Any]:
+    """Measure TRL's adapter on the run's own set, and return it beside the base's and the run's figures."""
+    settings = replace(args.evaluation, sets=(args.dataset,), question_hidden=False)
+    benchmark = load_benchmarks(settings, training.seed)[0]
+    metric = leading_metric(benchmark.name)
+    ours = values_of(run.items(benchmark.name), metric)
+    values = leading_values(scorer, benchmark, "after TRL")
+    before, after, theirs = ([{metric: float(v)} for v in column] for column in (ours["before"], ours["after"], values))
+    return {
+        "dataset": args.dataset,
+        "seed": training.seed,
+        "metric": metric,
+        "n": len(values),
+        "before": float(ours["before"].mean()),
+        "run": {"after": float(ours["after"].mean()), "flops": run.results["train"]["flops"]},
+        "trl": {
+            "after": sum(values) / len(values),
+            "flops": trained.budget.flops,
+            "steps": trained.budget.steps,
+            "learning_rate": training.learning_rate,
+            "seconds": trained.seconds,
+            **compare(before, theirs, training.seed)[metric],
+        },
+        "run_above_trl": compare(theirs, after, training.seed)[metric],
+    }
+
+
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """Return the figures as text for people."""
     ours, trl, above = figures["run"], figures["trl"], figures["run_above_trl"]
     low, high = above["interval"]
     kept = [f"{moment} {value:.2f}" for moment, value in figures.get("perplexity", {}).items()]
@@ -201,7 +208,7 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def command(argv: Sequence[str] | None) -> None:
-    """Parse, run, write."""
+    """Parse the command line, run the comparison, and write the figures."""
     parser = Parser(__doc__)
     parser.add_argument("run", type=Path, metavar="FOLDER")
     parser.add_argument("--learning_rate", type=float, help="the run's, unless another suits all blocks better")
@@ -216,7 +223,7 @@ def command(argv: Sequence[str] | None) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """The command's exit status."""
+    """Run the command and return its exit status."""
     return exit_status(lambda: command(argv))
 
 

@@ -1,12 +1,12 @@
-"""What else did finished runs change? Their adapters on more sets, questions or text than the runs looked at.
+"""Evaluate the adapters of finished runs on more sets, questions or text than the runs themselves did.
 
     python scripts/evaluate_runs.py outputs/truthfulqa-0 outputs/sciq-0 ... --output_dir outputs/transfer
         [--evaluate_on nq sciq ...] [--eval_limit 150] [--retention lambada] [--retention_limit 50] ...
 
-The base is evaluated once, then with each run's adapter, on the same questions, which --seed draws. Keys of a recipe
-that are not given are the first run's. Each run's figures go to a folder of its name in --output_dir, laid out like the
-run's own, so that `scripts/summarise_runs.py outputs/transfer/*` sums them up; what is there already is left as it is.
-Under `deepspeed` or `torchrun` the questions are shared among the ranks.
+The base is evaluated once, and then with each run's adapter, on the same questions, which --seed draws. Keys of a
+recipe that are not given are the first run's. Each run's figures go to a folder of its name in --output_dir, laid out
+like the run's own, so that `scripts/summarise_runs.py outputs/transfer/*` sums them up. What is there already stays as
+it is. Under `deepspeed` or `torchrun` the questions are divided among the ranks.
 """
 
 import shutil
@@ -16,9 +16,11 @@ from pathlib import Path
 
 from transformers import TrainingArguments, set_seed
 
-from train.comparison.runs import Run, cost_table, costs_of, summarise_runs, transfer_table
+from train.comparison.runs import Run, costs_of, summarise_runs
+from train.comparison.tables import cost_table, transfer_table
 from train.evaluation.benchmarks import load_benchmarks
-from train.evaluation.evaluate import compare_runs, evaluate, write_items
+from train.evaluation.compare import compare_evaluations, write_items
+from train.evaluation.evaluate import evaluate
 from train.model.loading import load_adapter, load_model, load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -27,12 +29,12 @@ from train.runtime.distributed import from_main, is_main_process, say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
 
-# What a base model's answers depend on beside the questions.
+# The keys that a base model's answers depend on, apart from the questions.
 _SHARED = ("model_name_or_path", "model_revision", "dtype", "prompt_style", "max_length")
 
 
 def read_runs(folders: list[Path], words: list[str]) -> tuple[list[Run], EavssArguments, TrainingArguments]:
-    """The runs, and the first one's recipe with the command line's words.
+    """Read the runs, and the first one's recipe with the words of the command line.
 
     Raises:
         RecipeError: a folder is not a finished run's, two have one name, or they do not share a base model and prompt.
@@ -63,24 +65,24 @@ def main(runs: list[Run], args: EavssArguments, training: TrainingArguments) -> 
     missing = from_main(lambda: [n for n, folder in enumerate(folders) if not (folder / "results.json").is_file()])
     if missing:
         set_seed(training.seed)
-        tokenizer, model = load_tokenizer(args), load_model(args, training)
-        benchmarks = load_benchmarks(args, training.seed)
-        before = evaluate(model, tokenizer, benchmarks, args, training.seed, "base")
+        tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training)
+        benchmarks = load_benchmarks(args.evaluation, training.seed)
+        before = evaluate(model, tokenizer, benchmarks, args.evaluation, "base")
     for number in missing:
         run, folder = runs[number], folders[number]
         adapted = load_adapter(model, str(run.folder / "adapter"))
-        after = evaluate(adapted, tokenizer, benchmarks, args, training.seed, folder.name)
+        after = evaluate(adapted, tokenizer, benchmarks, args.evaluation, folder.name)
         adapted.unload()
         if is_main_process():
             write_items(folder / "items", {"before": before, "after": after})
             shutil.copyfile(run.folder / "recipe.yaml", folder / "recipe.yaml")
-            write_json(folder / "results.json", run.results | compare_runs(before, after, training.seed))
+            write_json(folder / "results.json", run.results | compare_evaluations(before, after, training.seed))
     training.distributed_state.wait_for_everyone()
     return [Run.read(folder) for folder in folders]
 
 
 def command(argv: Sequence[str] | None) -> None:
-    """Parse, evaluate, print."""
+    """Parse the command line, evaluate, and print the tables."""
     parser = Parser(__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="FOLDER")
     options, words = parser.parse_known_args(argv)
@@ -89,7 +91,7 @@ def command(argv: Sequence[str] | None) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """The command's exit status."""
+    """Run the command and return its exit status."""
     return exit_status(lambda: command(argv))
 
 

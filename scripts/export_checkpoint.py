@@ -1,11 +1,11 @@
-"""Make a checkpoint that people can use, check it in a fresh process, and send it to the Hub if asked.
+"""Export a checkpoint, check it in a fresh process, and push it to the Hub if `--push_to_hub` names a repo.
 
     python scripts/export_checkpoint.py outputs/truthfulqa --output_dir export [--merge] [--dtype bfloat16]
         [--push_to_hub OWNER/NAME] [--private] [--revision main] [--commit_message TEXT] [--overwrite]
 
-Takes a run's output folder, a Trainer's checkpoint in it (ZeRO-2's and ZeRO-3's alike), or any PEFT folder. Writes the
-adapter as a PEFT folder, or with --merge base and adapter as one plain transformers checkpoint. A finished run also
-gives the model card. Nothing else is exported: no optimizer state, no training_args.bin.
+The folder is a run's output folder, a Trainer's checkpoint in it (also of ZeRO-2 and ZeRO-3), or any PEFT folder. The
+script writes the adapter as a PEFT folder, or with --merge base and adapter as one plain transformers checkpoint. For a
+finished run it also writes the model card. Nothing else is exported: no optimizer state, no training_args.bin.
 """
 
 import argparse
@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.publishing.card import Run
-from train.publishing.checkpoints import find_adapter
+from train.publishing.checkpoints import Adapter, find_adapter, named_base
 from train.publishing.hub import HubRepo
 from train.publishing.publish import Export
+from train.publishing.run_folder import Run
+from train.recipe.settings import BaseModel
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
@@ -25,14 +26,18 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line.
+
+    Raises:
+        RecipeError: --dtype is given without --merge.
+    """
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--merge", action="store_true")
-    parser.add_argument("--dtype", choices=_DTYPES, help="of a merged checkpoint; the base's own where left out")
+    parser.add_argument("--dtype", choices=_DTYPES, help="of a merged checkpoint; default: the base's own")
     parser.add_argument("--max_shard_size", default="5GB")
-    parser.add_argument("--model_name_or_path", help="the base, where it is not the one that the adapter names")
+    parser.add_argument("--model_name_or_path", help="the base, if it is not the one that the adapter names")
     parser.add_argument("--model_revision", default="main")
     parser.add_argument("--trust_remote_code", action="store_true")
     parser.add_argument("--base_model", help="the base's Hub id, if it was loaded from a folder of this machine")
@@ -49,16 +54,22 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Export, check, push."""
-    adapter = find_adapter(
-        options.folder, options.model_name_or_path, options.model_revision, options.trust_remote_code
-    )
+    """Export the checkpoint, check it, and push it."""
+    folder = find_adapter(options.folder)
+    name = options.model_name_or_path or named_base(folder)
+    adapter = Adapter(folder, BaseModel(name, options.model_revision, options.trust_remote_code))
     run = Run.read(options.folder) if (options.folder / "results.json").is_file() else None
     repo = None
     if options.push_to_hub:
         repo = HubRepo(options.push_to_hub, options.private, options.revision, options.overwrite)
         repo.check()
-    export = Export(options.merge, options.dtype, options.max_shard_size, options.base_model, options.license)
+    export = Export(
+        merged=options.merge,
+        dtype=options.dtype,
+        max_shard_size=options.max_shard_size,
+        base_model=options.base_model,
+        license=options.license,
+    )
     export.write(adapter, run, options.output_dir, options.push_to_hub or options.output_dir.resolve().name)
     if run is None:
         say("no model card: the folder is no finished run's")
@@ -68,7 +79,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """The command's exit status."""
+    """Run the command and return its exit status."""
     return exit_status(lambda: main(read_options(argv)))
 
 

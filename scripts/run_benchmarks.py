@@ -1,4 +1,4 @@
-"""Evaluate any model on the benchmarks, with nothing trained.
+"""Evaluate any model on the benchmarks, without training.
 
     python scripts/run_benchmarks.py --config recipes/truthfulqa.yaml [--adapter DIR] [--json FILE] [--items DIR]
     deepspeed --num_gpus 4 scripts/run_benchmarks.py --model_name_or_path ORG/MODEL --prompts harness
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from transformers import TrainingArguments, set_seed
 
-from train.evaluation.benchmarks import load_benchmarks, mean_metrics
-from train.evaluation.evaluate import Evaluation, evaluate, write_items
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.compare import write_items
+from train.evaluation.evaluate import Evaluation, evaluate, mean_metrics
 from train.model.loading import load_adapter, load_model, load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -27,17 +28,17 @@ from train.runtime.files import write_json
 def main(args: EavssArguments, training: TrainingArguments, adapter: str | None) -> Evaluation:
     """Evaluate the model, with the adapter if one is named, and print the figures."""
     set_seed(training.seed)
-    tokenizer = load_tokenizer(args)
-    benchmarks = load_benchmarks(args, training.seed)
-    base = load_model(args, training)
+    tokenizer = load_tokenizer(args.base_model)
+    benchmarks = load_benchmarks(args.evaluation, training.seed)
+    base = load_model(args.base_model, training)
     model = base if adapter is None else load_adapter(base, adapter)
-    evaluation = evaluate(model, tokenizer, benchmarks, args, training.seed, "evaluating")
+    evaluation = evaluate(model, tokenizer, benchmarks, args.evaluation, "evaluating")
     say(table(evaluation))
     return evaluation
 
 
 def table(evaluation: Evaluation) -> str:
-    """The figures as text: each metric, and the same with the question hidden."""
+    """Return the figures as text: each metric, and the same with the question hidden."""
     lines = [f"{'set':<12} {'metric':<22} {'n':>6} {'score':>8} {'question hidden':>16}"]
     for name, records in evaluation.records.items():
         hidden = mean_metrics(records, "hidden") if "hidden" in records[0] else {}
@@ -51,14 +52,14 @@ def table(evaluation: Evaluation) -> str:
 
 
 def _check_output(json: Path | None, items: Path | None) -> None:
-    """Told before the evaluation, not after it."""
+    """Refuse paths that cannot be written, before the evaluation."""
     check_is_file("--json", json)
     if items is not None and items.is_file():
         raise RecipeError(f"--items: {items} is a file; it should be a folder")
 
 
 def command(argv: Sequence[str] | None) -> None:
-    """Parse, run, write."""
+    """Parse the command line, evaluate, and write the figures."""
     own = Parser(__doc__)
     own.add_argument("--adapter")
     own.add_argument("--json", type=Path)
@@ -73,12 +74,12 @@ def command(argv: Sequence[str] | None) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """The command's exit status."""
+    """Run the command and return its exit status."""
     return exit_status(lambda: command(argv))
 
 
 def figures(evaluation: Evaluation) -> dict[str, object]:
-    """{"benchmarks": {set: {"n", "score", "hidden", "length_rule"}}, "retention": {name: {...}}}."""
+    """Return {"benchmarks": {set: {"n", "score", "hidden", "length_rule"}}, "retention": {name: {...}}}."""
     return {
         "benchmarks": {
             name: {

@@ -1,32 +1,35 @@
-"""Where does a model hallucinate, and how sure is that? No recipe and no training needed.
+"""Where does a model hallucinate, and how sure is that? This needs no recipe and no training.
 
     python scripts/score_layers.py --model_name_or_path ORG/MODEL [--dataset truthfulqa] [--datasets_root FOLDER]
         [--score_questions 256] [--controls] [--against layers.json ...] [--json FILE]
 
-Prints every block's scores as a chart, the blocks that a run would select, how steady that choice is when whole
+Prints the scores of every block as a chart, the blocks that a run would select, how steady that selection is when whole
 questions are resampled, and a verdict. `--controls` scores the model again: on other answers, on halves of the
 questions, with noise in the input, in another prompt, on answers of equal length, and with each question's answers
-under another question. `--against` compares the ranking with earlier ones, of another data set, seed or revision: what
-this script or a run has written. Takes the keys of a recipe, and --config.
+under another question. `--against` compares the ranking with earlier ones, of another data set, seed or revision, from
+files that this script or a run has written. The keys of a recipe and --config also work.
 """
 
-import contextlib
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from data.examples import Example
+from eavss.profile import LayerProfile
 from eavss.scores import eavss_contrast
 from eavss.snippets import axolotl_snippet, peft_snippet
 from eavss.stability import tau
+from train.base.training_examples import training_examples
 from train.batching.encoding import Encoder
+from train.batching.pairs import paired_batches
 from train.model.loading import load_model, load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -35,39 +38,91 @@ from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
 from train.selection import controls
-from train.selection.scoring import layers_record, score, training_examples
+from train.selection.layers_file import LayersRecord, layers_record
+from train.selection.scoring import score, select
 
 _BAR = 30
 
 
+class Mismatched(TypedDict):
+    """Kendall's tau of the mismatched ranking with the plain one, and its sum of scores as a share of the plain sum."""
+
+    tau: float
+    share: float
+
+
+class Controls(TypedDict):
+    """How the ranking changes under each control.
+
+    Args:
+        tau: Kendall's tau with the plain ranking by control; None where too few questions allow the control.
+        equal_lengths_questions: the number of questions with answers of equal length.
+        mismatched: the ranking with each question's answers under another question.
+        matched_minus_mismatched: each block's plain score less its mismatched one.
+    """
+
+    tau: dict[str, float | None]
+    equal_lengths_questions: int
+    mismatched: Mismatched
+    matched_minus_mismatched: list[float]
+
+
+class ScoreRecord(LayersRecord):
+    """What `--json` writes: the content of `layers.json`, and what `--against` and `--controls` add."""
+
+    against: NotRequired[dict[str, float]]
+    controls: NotRequired[Controls]
+
+
 def main(
-    args: EavssArguments, training: TrainingArguments, with_controls: bool, against: dict[str, Tensor]
-) -> dict[str, Any]:
-    """Score the model and print what was found; what `layers.json` holds, and the taus with other rankings."""
+    args: EavssArguments, training: TrainingArguments, with_controls: bool, against: Mapping[str, Tensor]
+) -> ScoreRecord:
+    """Score the model, print the result and return it.
+
+    Args:
+        against: other rankings, (L,) each, by file name.
+
+    Raises:
+        RecipeError: see `compare_rankings`.
+    """
     set_seed(training.seed)
-    tokenizer = load_tokenizer(args)
+    args = replace(args, layers=None)  # the scores choose, even where a recipe names blocks
+    tokenizer = load_tokenizer(args.base_model)
     encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
-    pools = args.training_pools()
-    model = load_model(args, training)
-    args.train_questions = args.score_questions  # nothing is trained, so no more answers are mined
-    examples = training_examples(pools, model, tokenizer, args, training.seed)[: args.score_questions]
-    record = layers_record(score(model, examples, encoder, args, training.seed), None, args, training.seed)
+    pools = args.source.training_pools(args.dataset)
+    model = load_model(args.base_model, training)
+    count, mined, seed = args.score_questions, args.mined_answers, training.seed
+    examples = training_examples(pools, model, tokenizer, count=count, mined_answers=mined, seed=seed)[:count]
+    profile = profile_examples(model, examples, encoder, args, seed)
+    choice = select(profile, args.selection, seed)
+    layers = layers_record(profile, choice, model=args.model_name_or_path, dataset=args.dataset, seed=seed)
+    record: ScoreRecord = {**layers}
     say(chart(record))
-    say(f"\nTo train these blocks with PEFT or TRL:\n\n{indented(peft_snippet(model, record['selected']))}")
-    say(f"\nor with Axolotl:\n\n{indented(axolotl_snippet(model, record['selected']))}")
+    for tool, snippet in (
+        ("To train these blocks with PEFT or TRL", peft_snippet),
+        ("or with Axolotl", axolotl_snippet),
+    ):
+        say(f"\n{tool}:\n\n{textwrap.indent(snippet(model, record['selected']), '    ')}")
     if against:
         record["against"] = compare_rankings(record, against)
     if with_controls:
-        record["controls"] = run_controls(model, examples, encoder, args, training.seed)
+        record["controls"] = run_controls(model, examples, encoder, args, seed)
         say(control_table(record["controls"]))
     return record
 
 
-def compare_rankings(record: dict[str, Any], against: dict[str, Tensor]) -> dict[str, float]:
-    """Kendall's tau between this ranking and each of `against`, printed and returned.
+def profile_examples(
+    model: PreTrainedModel, examples: list[Example], encoder: Encoder, args: EavssArguments, seed: int
+) -> LayerProfile:
+    """Profile the model on examples. The seed draws which of their answers are scored."""
+    return score(model, paired_batches(examples, encoder, args.score_answers, args.eval_token_budget, seed))
+
+
+def compare_rankings(record: LayersRecord, against: Mapping[str, Tensor]) -> dict[str, float]:
+    """Print and return Kendall's tau between this ranking and each of `against`.
 
     Raises:
-        RecipeError: a ranking is of another number of blocks.
+        RecipeError: a ranking has another number of blocks.
     """
     ours = scores_of(record)
     for name, theirs in against.items():
@@ -80,16 +135,16 @@ def compare_rankings(record: dict[str, Any], against: dict[str, Tensor]) -> dict
     return found
 
 
-def scores_of(record: dict[str, Any]) -> Tensor:
-    """EAVSS, contrast form, of the L blocks of a `layers.json`, (L,)."""
+def scores_of(record: LayersRecord) -> Tensor:
+    """Return the EAVSS of the L blocks of a `layers.json`, in its contrast form, (L,)."""
     return torch.tensor([layer["eavss"]["contrast"] for layer in record["layers"]])
 
 
 def read_ranking(path: Path) -> Tensor:
-    """`scores_of` a file.
+    """Return `scores_of` the record in a file.
 
     Raises:
-        RecipeError: there is no such file, or it is no layers.json.
+        RecipeError: there is no such file, or it is not a layers.json.
     """
     try:
         return scores_of(json.loads(path.read_text(encoding="utf-8")))
@@ -99,24 +154,17 @@ def read_ranking(path: Path) -> Tensor:
         raise RecipeError(f"--against: {path} is no layers.json") from None
 
 
-def indented(text: str) -> str:
-    """Four spaces before each line, so that it can be told from what is said of it."""
-    return textwrap.indent(text, "    ")
-
-
-def chart(record: dict[str, Any]) -> str:
-    """Each block's EAVSS as a bar with its bootstrap interval, marked where it is selected."""
-    layers = record["layers"]
-    highest = max(layer["eavss"]["contrast"] for layer in layers) or 1.0
+def chart(record: LayersRecord) -> str:
+    """Return a chart with each block's EAVSS as a bar, its bootstrap interval, and a mark where it is selected."""
+    highest = max(layer["eavss"]["contrast"] for layer in record["layers"]) or 1.0
     lines = [f"{'block':>5}   {'EAVSS':>7} {'95% interval':>18} {'picked':>6}  {'HSAV':>6} {'AVSS':>9}"]
-    for layer in layers:
-        score_, bootstrap = layer["eavss"]["contrast"], layer["bootstrap"]
-        low, high = bootstrap["interval"]
+    for layer in record["layers"]:
+        eavss, (low, high) = layer["eavss"]["contrast"], layer["bootstrap"]["interval"]
         mark = "*" if layer["layer"] in record["selected"] else " "
-        bar = "█" * max(0, round(_BAR * score_ / highest))
+        bar = "█" * max(0, round(_BAR * eavss / highest))
         lines.append(
-            f"{layer['layer']:>5} {mark} {score_:7.3f} [{low:7.3f}, {high:7.3f}] {bootstrap['frequency']:6.0%}  "
-            f"{layer['hsav']:6.3f} {layer['avss']['scale_free']:9.2e}  {bar}"
+            f"{layer['layer']:>5} {mark} {eavss:7.3f} [{low:7.3f}, {high:7.3f}] "
+            f"{layer['bootstrap']['frequency']:6.0%}  {layer['hsav']:6.3f} {layer['avss']['scale_free']:9.2e}  {bar}"
         )
     lines.append(f"* selected by {record['selector']}; picked: share of bootstraps in which EAVSS selects the block")
     return "\n".join([*lines, record["stability"]["verdict"]])
@@ -124,26 +172,30 @@ def chart(record: dict[str, Any]) -> str:
 
 def run_controls(
     model: PreTrainedModel, examples: list[Example], encoder: Encoder, args: EavssArguments, seed: int
-) -> dict[str, Any]:
-    """Kendall's tau between the contrast rankings with and without each change, and the mismatched score's share."""
+) -> Controls:
+    """Score the model under each control, and compare the rankings by EAVSS in its contrast form."""
 
-    def ranked(chosen: list[Example], answers_seed: int = seed, noise: bool = False) -> Any:
-        with controls.noisy_embeddings(model, seed) if noise else contextlib.nullcontext():
-            return eavss_contrast(score(model, chosen, encoder, args, answers_seed).differences.double())
+    def scores(chosen: list[Example], answers_seed: int = seed) -> Tensor:
+        differences = profile_examples(model, chosen, encoder, args, answers_seed).differences.double()
+        return eavss_contrast(differences)
 
-    plain = ranked(examples)
-    first, second = controls.halves(examples, seed)
+    plain = scores(examples)
+    other_answers = scores(examples, seed + 1)
+    first, second = (scores(half) for half in controls.halves(examples, seed))
+    with controls.noisy_embeddings(model, seed):
+        noisy = scores(examples)
+    paraphrased = controls.paraphrased(examples)
     equal = controls.with_equal_lengths(examples, encoder)
-    found = {
-        "other_answers": tau(plain, ranked(examples, seed + 1)),
-        "other_questions": tau(ranked(first), ranked(second)),
-        "noise": tau(plain, ranked(examples, noise=True)),
-        "paraphrase": tau(plain, ranked(paraphrase)) if (paraphrase := controls.paraphrased(examples)) else None,
-        "equal_lengths": tau(plain, ranked(equal)) if len(equal) >= 2 else None,
+    taus = {
+        "other_answers": tau(plain, other_answers),
+        "other_questions": tau(first, second),
+        "noise": tau(plain, noisy),
+        "paraphrase": tau(plain, scores(paraphrased)) if paraphrased else None,
+        "equal_lengths": tau(plain, scores(equal)) if len(equal) >= 2 else None,
     }
-    mismatched = ranked(controls.under_other_questions(examples))
+    mismatched = scores(controls.under_other_questions(examples))
     return {
-        "tau": found,
+        "tau": taus,
         "equal_lengths_questions": len(equal),
         "mismatched": {"tau": tau(plain, mismatched), "share": float(mismatched.sum() / plain.sum())},
         "matched_minus_mismatched": (plain - mismatched).tolist(),
@@ -159,12 +211,10 @@ _NAMES = {
 }
 
 
-def control_table(found: dict[str, Any]) -> str:
-    """The controls for people."""
-    lines = ["\nKendall's tau of the ranking with"]
-    lines += [
-        f"  {_NAMES[name]:<40} {'-' if value is None else f'{value:.2f}'}" for name, value in found["tau"].items()
-    ]
+def control_table(found: Controls) -> str:
+    """Return the controls as a table for people."""
+    shown = {name: "-" if value is None else f"{value:.2f}" for name, value in found["tau"].items()}
+    lines = ["\nKendall's tau of the ranking with", *(f"  {_NAMES[name]:<40} {value}" for name, value in shown.items())]
     mismatched = found["mismatched"]
     lines.append(
         f"Under another question's prompt the same answers score {mismatched['share']:.0%} as much, in a ranking of "
@@ -174,7 +224,7 @@ def control_table(found: dict[str, Any]) -> str:
 
 
 def command(argv: Sequence[str] | None) -> None:
-    """Parse, run, write."""
+    """Parse the command line, score the model, and write the record."""
     own = Parser(__doc__)
     own.add_argument("--controls", action="store_true")
     own.add_argument("--against", type=Path, nargs="+", default=[])
@@ -188,7 +238,7 @@ def command(argv: Sequence[str] | None) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """The command's exit status."""
+    """Run the command and return its exit status."""
     return exit_status(lambda: command(argv))
 
 

@@ -1,18 +1,20 @@
-"""What finished runs came to: the same recipe over its seeds, on every set, and at what price.
+"""Sum up finished runs: the same recipe over its seeds, on every evaluated set, and what training cost.
 
     python scripts/summarise_runs.py outputs/truthfulqa-0 outputs/truthfulqa-1 outputs/sciq-0 ... [--all_metrics]
         [--json FILE]
 
-Prints three tables in Markdown: each set's leading metric before and after, averaged over the seeds, with an interval
-over seeds and questions; which training set helps which evaluated set, in points, with the part that was gained on the
-question in brackets (~: the interval holds 0); and what training took and what the model kept.
+Prints three tables in Markdown: each set's leading metric before and after training, averaged over the seeds, with an
+interval over seeds and questions; which training set helps which evaluated set, in points, with the question-specific
+gain in brackets (~: the interval holds 0); and what training took and how other abilities of the model changed.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.comparison.runs import Run, cost_table, costs_of, summarise_runs, summary_table, transfer_table
+from train.comparison.runs import costs_of, summarise_runs
+from train.comparison.tables import cost_table, summary_table, transfer_table
+from train.publishing.run_folder import Run
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
@@ -20,10 +22,10 @@ from train.runtime.files import write_json
 
 
 def main(argv: Sequence[str] | None) -> None:
-    """Read the runs, print the tables, write what was asked for."""
+    """Read the runs, print the tables, and write the figures if `--json` names a file."""
     parser = Parser(__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="FOLDER")
-    parser.add_argument("--all_metrics", action="store_true", help="not only the metric that leads each set")
+    parser.add_argument("--all_metrics", action="store_true", help="not only the leading metric of each set")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
     check_is_file("--json", options.json)
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """The command's exit status."""
+    """Run the command and return its exit status."""
     return exit_status(lambda: main(argv))
 
 

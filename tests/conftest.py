@@ -7,12 +7,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import datasets
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from tests.toys import KINDS, tiny_model, tiny_tokenizer
+from tests.toys import KINDS, save_tiny, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +32,12 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     return tiny_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny llama and its tokenizer on disk, which no test changes."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(params=KINDS)

@@ -22,16 +22,15 @@ from transformers import (
     TrainingArguments,
 )
 
-from data.examples import Example
-from train.base.reading import read_base
+from data.examples import Example, wrong_answers
+from eavss.selectors import Selection
 from train.batching.encoding import Encoder
-from train.batching.packing import Packer
 from train.batching.pairs import make_pairs
 from train.evaluation.likelihood import AnswerScorer
-from train.model.lora import add_lora
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.trainer import ContrastiveTrainer
+from train.training import TrainingSetup
 
 EOS = "<eos>"
 BLOCKS = 4
@@ -84,10 +83,18 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 EXAMPLES = [
     Example(
-        "toy", f"which number follows {i}?", (f"it is {i + 1}", f"{i + 1} follows"), (f"it is {i + 2}",), ("dataset",)
+        "toy",
+        f"which number follows {i}?",
+        (f"it is {i + 1}", f"{i + 1} follows"),
+        wrong_answers([f"it is {i + 2}"], "dataset"),
     )
     for i in range(6)
 ]
+
+
+def origins_of(example: Example) -> tuple[str, ...]:
+    """Return where each of the example's wrong answers comes from."""
+    return tuple(answer.origin for answer in example.wrong_answers)
 
 
 def save_tiny(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
@@ -114,16 +121,22 @@ def toy_scorer(kind: str = "llama", token_budget: int = 512) -> AnswerScorer:
     return AnswerScorer(tiny_model(kind), Encoder(tiny_tokenizer(), "plain", 128), token_budget)
 
 
-def train_toy(folder: Path, *words: str) -> tuple[ContrastiveTrainer, PeftModel, dict[str, torch.Tensor]]:
-    """Train blocks 1 and 2 of a toy for six steps; the trainer, the model, and its parameters before."""
-    args, training = arguments(folder, "--max_steps", "6", "--learning_rate", "5e-3", "--seed", "1", *words)
+def toy_setup(args: EavssArguments) -> TrainingSetup:
+    """Return what training on `EXAMPLES` needs: a tiny model and two pairs of each example."""
     model, tokenizer = tiny_model("llama"), tiny_tokenizer()
-    pairs = make_pairs(EXAMPLES, Encoder(tokenizer, "plain", 128), 2, args.infonce_weight > 0, seed=0)
-    packer = Packer.of(model, args.pack_answers)
-    base = read_base(model, pairs.sequences(), packer, 512, 1 if args.prefix_cache_gb else None, 1e9)
+    encoder = Encoder(tokenizer, "plain", 128)
+    pairs = make_pairs(EXAMPLES, encoder, 2, with_positive=args.infonce_weight > 0, seed=0)
+    return TrainingSetup(model, tokenizer, pairs, args, seed=0)
+
+
+def train_toy(folder: Path, *words: str) -> tuple[ContrastiveTrainer, PeftModel, dict[str, torch.Tensor]]:
+    """Train blocks 1 and 2 of a toy for six steps; return the trainer, the model, and its parameters before."""
+    args, training = arguments(folder, "--max_steps", "6", "--learning_rate", "5e-3", "--seed", "1", *words)
+    setup, selection = toy_setup(args), Selection((1, 2), "layers")
+    setup.read_base(selection)
     torch.manual_seed(0)
-    adapted = add_lora(model, [1, 2], args)
-    trainer = ContrastiveTrainer(adapted, [1, 2], args, training, pairs, base, packer, tokenizer)
+    trainer = setup.trainer(selection, training)
+    adapted = trainer.adapted
     before = {name: p.detach().clone() for name, p in adapted.named_parameters()}
     trainer.train()
     return trainer, adapted, before

@@ -8,178 +8,145 @@ Plain `python train/contrastive.py ...` works too, on one process.
 import json
 import platform
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from transformers import TrainingArguments, set_seed
+from transformers import PreTrainedModel, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from data.examples import Example
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers
-from train.base.reading import read_base
-from train.base.replay_texts import write_texts
 from train.batching.encoding import Encoder
-from train.batching.packing import Packer
-from train.batching.pairs import make_pairs
 from train.evaluation.benchmarks import load_benchmarks
-from train.evaluation.evaluate import compare_runs, evaluate, write_items
-from train.model.adapter_files import save_adapter
-from train.model.loading import choose_training_attention, load_adapted, load_model, load_tokenizer
-from train.model.lora import add_lora, lora_targets
-from train.plan import make_plan, pairs_in_step
-from train.publishing.publish import hub_repo, push_run
-from train.publishing.report import comparison_table, flipped_questions, write_report
+from train.evaluation.compare import compare_evaluations
+from train.evaluation.evaluate import evaluate
+from train.evaluation.records import Comparison
+from train.model.loading import load_adapted, load_model, load_tokenizer
+from train.model.lora import lora_targets
+from train.plan import TrainFigures
+from train.publishing.publish import Export, hub_repo, push_run
+from train.publishing.report import comparison_table, write_results
+from train.publishing.run_folder import Results
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.provenance import command_line, recipe_text
 from train.runtime.command import exit_status
-from train.runtime.distributed import from_main, is_main_process, say
+from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.errors import RecipeError
-from train.runtime.files import write_json, write_text
-from train.runtime.hardware import choose_dtype, peak_memory_bytes
-from train.selection.scoring import layers_record, score, training_examples, write_profile
-from train.trainer import ContrastiveTrainer
+from train.runtime.files import write_text
+from train.runtime.hardware import choose_dtype
+from train.selection.layers_file import LayersRecord, layers_record, write_profile
+from train.selection.scoring import score, select
+from train.training import TrainingSetup, fine_tune, make_scoring_batches, make_training_examples, make_training_pairs
 
+_WRITTEN = "results.json, report.html, layers.json, layers.png, pairs.safetensors, adapter/, items/"
 _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
 
 
-def main(args: EavssArguments, training: TrainingArguments) -> dict[str, Any]:
+def main(args: EavssArguments, training: TrainingArguments) -> Results:
     """Run the whole job and return what `results.json` holds."""
-    output = Path(str(training.output_dir))
+    output, seed = Path(str(training.output_dir)), training.seed
     checkpoint = _checkpoint(training)
-    recipe = recipe_text(args, training)  # now: the trainer sets some of its arguments itself
-    set_seed(training.seed)
+    set_seed(seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
-
-    repo = from_main(lambda: hub_repo(args, training))
+    repo = from_main(lambda: hub_repo(training, args.hub_overwrite))
 
     _banner("Model and data")
-    tokenizer = load_tokenizer(args)
+    tokenizer = load_tokenizer(args.base_model)
     encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
-    benchmarks = load_benchmarks(args, training.seed)
-    pools = args.training_pools()
-    model = load_model(args, training)
-    chosen = check_layers(args.layers, len(find_blocks(model).modules)) if args.layers is not None else None
-    lora_targets(model, args)  # a wrong name is told before anything is computed
-    examples = training_examples(pools, model, tokenizer, args, training.seed)
-    say(
-        f"{args.dataset}: {len(examples)} training questions; evaluation on "
-        + ", ".join(f"{benchmark.name} ({len(benchmark.questions)})" for benchmark in benchmarks)
-    )
-
-    if is_main_process():
-        lines = (json.dumps(asdict(example), ensure_ascii=False) for example in examples)
-        write_text(output / "training_examples.jsonl", "\n".join(lines) + "\n")
-        write_text(output / "recipe.yaml", recipe)
+    benchmarks = load_benchmarks(args.evaluation, seed)
+    pools = args.source.training_pools(args.dataset)
+    model = load_model(args.base_model, training)
+    _check_blocks(model, args)
+    examples = make_training_examples(pools, model, tokenizer, args, seed)
+    say(f"{args.dataset}: {len(examples)} training questions; evaluation on {', '.join(map(str, benchmarks))}")
+    _write_inputs(output, examples, recipe_text(args, training))
 
     _banner("Score")
-    profile = score(model, examples[: args.score_questions], encoder, args, training.seed)
+    profile = score(model, make_scoring_batches(examples, encoder, args, seed))
 
     _banner("Select")
-    layers = layers_record(profile, chosen, args, training.seed)
+    choice = select(profile, args.selection, seed)
+    layers = layers_record(profile, choice, model=args.model_name_or_path, dataset=args.dataset, seed=seed)
     say(f"selected blocks {layers['selected']} of {len(layers['layers'])} ({layers['selector']})")
     say(layers["stability"]["verdict"])
-    if is_main_process():
-        write_profile(output, layers, profile)
+    write_profile(output, layers, profile)
 
     _banner("Evaluate before training")
-    before = evaluate(model, tokenizer, benchmarks, args, training.seed, "before")
+    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "before")
 
     _banner("Train")
-    pairs = make_pairs(
-        examples[: args.train_questions], encoder, args.pairs_per_question, args.infonce_weight > 0, training.seed
-    ).at_most(_pairs_in(training), training.seed)
-    choose_training_attention(model, args)
-    packer = Packer.of(model, args.pack_answers)
-    plan = make_plan(model, layers["selected"], pairs, packer, args, training)
-    plan.announce(args.prefix_cache_gb)
-    start = time.perf_counter()
-    texts = write_texts(model, tokenizer, training.seed) if args.replay_weight else []
-    base = read_base(
-        model, pairs.sequences(), packer, args.eval_token_budget, plan.cached_at, args.prefix_cache_gb * 1e9, texts
-    )
-    reading = {"pairs": len(pairs), "reading_seconds": time.perf_counter() - start}
-    adapted = add_lora(model, layers["selected"], args)
-    trainer = ContrastiveTrainer(adapted, layers["selected"], args, training, pairs, base, packer, tokenizer)
-    train_figures = train(trainer, checkpoint)
-    save_adapter(adapted, output / "adapter")
-    del model, adapted, trainer, base
-    training.distributed_state.wait_for_everyone()
+    pairs = make_training_pairs(examples, encoder, args, training)
+    figures = fine_tune(TrainingSetup(model, tokenizer, pairs, args, seed), choice.selection, training, checkpoint)
+    del model  # so that the memory is free for the base that the adapter is put on again
 
     _banner("Evaluate after training")
-    reloaded = load_adapted(args, training, output / "adapter")
-    after = evaluate(reloaded, tokenizer, benchmarks, args, training.seed, "after")
+    adapted = load_adapted(args.base_model, training, output / "adapter")
+    after = evaluate(adapted, tokenizer, benchmarks, args.evaluation, "after")
 
-    results = {
+    _banner("Results")
+    results = _results(args, layers, figures, compare_evaluations(before, after, seed))
+    write_results(output, results, before, after)
+    say(f"selected blocks {layers['selected']}\n{comparison_table(results)}\nwritten to {output}: {_WRITTEN}")
+    if repo is not None:
+        export = Export(args.hub_merged, base_model=args.hub_base_model, license=args.hub_license)
+        push_run(output, repo, args.base_model, export)
+    return results
+
+
+@on_main_process
+def _write_inputs(output: Path, examples: list[Example], recipe: str) -> None:
+    """Write down what the run learns from, and the recipe that it follows."""
+    lines = (json.dumps(example.to_json(), ensure_ascii=False) + "\n" for example in examples)
+    write_text(output / "training_examples.jsonl", "".join(lines))
+    write_text(output / "recipe.yaml", recipe)
+
+
+def _results(args: EavssArguments, layers: LayersRecord, train: TrainFigures, comparison: Comparison) -> Results:
+    """Put together what `results.json` holds."""
+    return {
         "model": args.model_name_or_path,
         "dataset": args.dataset,
         "samples": args.datasets_root == "samples",
         "selected": layers["selected"],
-        **compare_runs(before, after, training.seed),
-        "train": train_figures | reading | plan.figures(train_figures["steps"]),
+        "benchmarks": comparison["benchmarks"],
+        "retention": comparison["retention"],
+        "train": train,
         "command": command_line(),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     }
-    if is_main_process():
-        write_items(output / "items", {"before": before, "after": after})
-        write_json(output / "results.json", results)
-        flipped = {name: flipped_questions(records, after.records[name]) for name, records in before.records.items()}
-        write_report(output, results, layers, recipe, flipped)
-    _banner("Results")
-    say(f"selected blocks {layers['selected']}")
-    say(comparison_table(results))
-    say(f"written to {output}: results.json, report.html, layers.json, layers.png, pairs.safetensors, adapter/, items/")
-    if repo is not None and is_main_process():
-        push_run(output, repo, args)
-    return results
+
+
+def _check_blocks(model: PreTrainedModel, args: EavssArguments) -> None:
+    """Refuse blocks and linear layers that the model does not have, before anything is computed."""
+    if args.layers is not None:
+        check_layers(args.layers, len(find_blocks(model).modules))
+    lora_targets(model, args.lora)
+
+
+def _checkpoint(training: TrainingArguments) -> str | None:
+    """Return the folder that `resume_from_checkpoint` names, or None where the run starts afresh."""
+    named = training.resume_from_checkpoint
+    if named is None or named.lower() == "false":
+        return None
+    if named.lower() == "true":
+        folder = str(training.output_dir)
+        named = get_last_checkpoint(folder) if Path(folder).is_dir() else None
+        if named is None:
+            raise RecipeError(f"resume_from_checkpoint: there is no checkpoint in {training.output_dir}")
+    if not Path(named).is_dir():
+        raise RecipeError(f"resume_from_checkpoint: no folder {named}")
+    return named
 
 
 def _banner(title: str) -> None:
     say(f"\n*** {title} ***")
 
 
-def train(trainer: ContrastiveTrainer, checkpoint: str | None) -> dict[str, Any]:
-    """Train the adapter, from `checkpoint` on if there is one, and return the `train` part of `results.json`."""
-    training = trainer.args
-    start = time.perf_counter()
-    state = trainer.train(resume_from_checkpoint=checkpoint)
-    seconds = time.perf_counter() - start
-    trainer.save_state()
-    return {
-        "steps": state.global_step,
-        "seconds": seconds,
-        "pairs_per_second": state.global_step * pairs_in_step(training) / seconds,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "loss": state.training_loss,
-        "log": [entry for entry in trainer.state.log_history if "loss" in entry],
-    }
-
-
-def _pairs_in(training: TrainingArguments) -> int | None:
-    """Pairs that fixed steps take, so that no more are read before the first; None where epochs set the steps."""
-    return training.max_steps * pairs_in_step(training) if training.max_steps > 0 else None
-
-
-def _checkpoint(training: TrainingArguments) -> str | None:
-    wanted = training.resume_from_checkpoint
-    if wanted is None or wanted.lower() == "false":
-        return None
-    if wanted.lower() == "true":
-        folder = str(training.output_dir)
-        wanted = get_last_checkpoint(folder) if Path(folder).is_dir() else None
-        if wanted is None:
-            raise RecipeError(f"resume_from_checkpoint: there is no checkpoint in {training.output_dir}")
-    if not Path(wanted).is_dir():
-        raise RecipeError(f"resume_from_checkpoint: no folder {wanted}")
-    return wanted
-
-
 def run(argv: Sequence[str] | None = None) -> int:
-    """The job's exit status."""
+    """Run the job and return its exit status."""
     return exit_status(lambda: main(*parse(argv)))
 
 

@@ -1,4 +1,7 @@
-"""The terms of the loss: pure functions of log-probabilities and states."""
+"""The terms of the loss: pure functions of log-probabilities and states, and the one table that lists them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -6,38 +9,43 @@ from torch.nn import functional as F
 
 
 def cross_entropy(logprobs: Tensor, sequence: Tensor, count: int) -> Tensor:
-    """The mean negative log-probability of each sequence's tokens, in nats a token; (S,), NaN for one without tokens.
+    """Return the mean negative log-probability of each sequence's tokens, (S,) in nats a token.
+
+    A sequence without tokens gets NaN.
 
     Args:
-        logprobs: (N,) log-probabilities of tokens, in nats: an answer's, and its end-of-sequence's.
-        sequence: (N,) integers, which of the S sequences each belongs to.
-        count: S.
+        logprobs: (N,) log-probabilities of tokens in nats: those of an answer, and that of its end-of-sequence.
+        sequence: (N,) integers, the number of the sequence that each token belongs to.
+        count: S, the number of sequences.
     """
     totals = logprobs.new_zeros(count).index_add(0, sequence, logprobs)
     return -totals / torch.bincount(sequence, minlength=count)
 
 
 def dpo(chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, beta: float) -> Tensor:
-    """-log sigmoid(beta * (chosen - reference_chosen - rejected + reference_rejected)), mean over B (Rafailov et al.,
-    2023, eq. 7).
+    """Return the DPO loss (Rafailov et al., 2023, equation 7), the mean over B pairs.
+
+    -log sigmoid(beta * (chosen - reference_chosen - rejected + reference_rejected))
 
     Args:
         chosen, rejected: (B,) log-probabilities of whole answers, summed over tokens.
         reference_chosen, reference_rejected: (B,) the same with the adapter off.
+        beta: how strongly the model is held to the reference.
     """
     margin = (chosen - reference_chosen) - (rejected - reference_rejected)
     return -F.logsigmoid(beta * margin).mean()
 
 
 def infonce(anchors: Tensor, positives: Tensor, hallucinated: Tensor, temperature: float) -> Tensor:
-    """-log of the positive's share in the softmax over cosine similarity / temperature (van den Oord et al., 2018).
+    """Return InfoNCE over cosine similarities (van den Oord et al., 2018), the mean over blocks and anchors.
 
-    Mean over blocks and anchors. Every hallucinated answer of the batch is a negative, the same question's among them.
+    Every hallucinated answer of the batch is a negative, the same question's included.
 
     Args:
-        anchors: (L, P, H) mean states of a truthful answer of P questions, at L blocks.
-        positives: (L, P, H) of another truthful answer to the same questions.
-        hallucinated: (L, B, H) of the batch's hallucinated answers.
+        anchors: (L, P, H) mean states of a truthful answer to each of P questions, at L blocks.
+        positives: (L, P, H) mean states of another truthful answer to the same questions.
+        hallucinated: (L, B, H) mean states of the batch's hallucinated answers.
+        temperature: tau, which divides the similarities.
     """
     states = (anchors, positives, hallucinated)
     anchors, positives, hallucinated = (F.normalize(each.float(), dim=-1) for each in states)
@@ -48,10 +56,120 @@ def infonce(anchors: Tensor, positives: Tensor, hallucinated: Tensor, temperatur
 
 
 def divergence(base: Tensor, model: Tensor) -> Tensor:
-    """KL(base || model) of the next token's distribution, in nats, mean over N positions.
+    """Return KL(base || model) between next-token distributions in nats, the mean over N positions.
 
     Args:
         base, model: (N, V) logits; the base's carry no gradient.
     """
-    told, wanted = (F.log_softmax(logits.float(), dim=-1) for logits in (model, base))
-    return F.kl_div(told, wanted, log_target=True, reduction="batchmean")
+    model_logp, base_logp = (F.log_softmax(logits.float(), dim=-1) for logits in (model, base))
+    return F.kl_div(model_logp, base_logp, log_target=True, reduction="batchmean")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The weight of each term in `TERMS`, and the constants that the terms need.
+
+    Args:
+        ce, dpo, infonce, replay: weights. A term of weight 0 is not trained on.
+        beta: DPO's beta.
+        infonce_temperature: InfoNCE's tau.
+    """
+
+    ce: float = 1.0
+    dpo: float = 1.0
+    infonce: float = 0.0
+    replay: float = 0.0
+    beta: float = 0.1
+    infonce_temperature: float = 0.1
+
+    def of(self, term: str) -> float:
+        """Return the weight of the term with this name."""
+        weight: float = getattr(self, term)
+        return weight
+
+    def by_name(self) -> dict[str, float]:
+        """Return every term's weight by its name."""
+        return {term.name: self.of(term.name) for term in TERMS}
+
+
+@dataclass(frozen=True)
+class TermInputs:
+    """What the terms are computed from: one forward pass over B pairs, and over a replayed text where there is one.
+
+    Args:
+        cross_entropies: (B,) of the truthful answers, in nats a token.
+        chosen, rejected: (B,) log-probabilities of the truthful and the hallucinated answers, summed over tokens.
+        reference_chosen, reference_rejected: (B,) the same under the base.
+        states: the arguments `anchors`, `positives` and `hallucinated` of `infonce`; None where no question of the
+            batch has two truthful answers.
+        replay_logits: the arguments `base` and `model` of `divergence`; None where no text is replayed.
+    """
+
+    cross_entropies: Tensor
+    chosen: Tensor
+    rejected: Tensor
+    reference_chosen: Tensor
+    reference_rejected: Tensor
+    states: tuple[Tensor, Tensor, Tensor] | None
+    replay_logits: tuple[Tensor, Tensor] | None
+
+
+def _cross_entropy_term(inputs: TermInputs, _weights: LossWeights) -> Tensor:
+    return inputs.cross_entropies.mean()
+
+
+def _dpo_term(inputs: TermInputs, weights: LossWeights) -> Tensor:
+    references = inputs.reference_chosen, inputs.reference_rejected
+    return dpo(inputs.chosen, inputs.rejected, *references, beta=weights.beta)
+
+
+def _infonce_term(inputs: TermInputs, weights: LossWeights) -> Tensor | None:
+    return infonce(*inputs.states, temperature=weights.infonce_temperature) if inputs.states else None
+
+
+def _replay_term(inputs: TermInputs, _weights: LossWeights) -> Tensor | None:
+    return divergence(*inputs.replay_logits) if inputs.replay_logits else None
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One term of the loss.
+
+    Args:
+        name: the recipe's key is `<name>_weight`, the log's `loss/<name>`.
+        label: what pictures and documents call it.
+        compute: the term's value, or None where the batch has nothing that it applies to.
+        over_pairs: whether the term is a mean over pairs. A batch divided into parts adds each part's mean by the
+            part's share of the pairs; the replayed text joins one part, and its term counts once.
+    """
+
+    name: str
+    label: str
+    compute: Callable[[TermInputs, LossWeights], Tensor | None]
+    over_pairs: bool = True
+
+
+TERMS: tuple[LossTerm, ...] = (
+    LossTerm("ce", "cross-entropy", _cross_entropy_term),
+    LossTerm("dpo", "DPO", _dpo_term),
+    LossTerm("infonce", "InfoNCE", _infonce_term),
+    LossTerm("replay", "replay", _replay_term, over_pairs=False),
+)
+
+
+def weighted_sum(values: dict[str, Tensor], weights: LossWeights, share: float) -> Tensor:
+    """Return the loss of one part of a batch.
+
+    Args:
+        values: the terms' values by name.
+        weights: the terms' weights.
+        share: the part's share of the batch's pairs.
+    """
+
+    def total(over_pairs: bool) -> Tensor | int:
+        terms = (term for term in TERMS if term.over_pairs is over_pairs and term.name in values)
+        return sum(weights.of(term.name) * values[term.name] for term in terms)
+
+    loss = total(over_pairs=True) * share + total(over_pairs=False)
+    assert isinstance(loss, Tensor)
+    return loss

@@ -1,32 +1,35 @@
-"""What a run will cost, told before it starts, and whether its frozen prefix is worth keeping."""
+"""What training a selection of blocks will cost, counted before it starts, and what it took."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from transformers import PreTrainedModel, TrainingArguments
 
+from eavss.batches import TokenSequence
 from eavss.blocks import find_blocks
 from eavss.costs import ForwardCosts, forward_costs
+from eavss.selectors import Selection
 from train.base.block_inputs import size_in_bytes, tokens_to_read
-from train.base.replay_texts import REPLAY_TEXTS, REPLAY_TOKENS
 from train.batching.packing import Packer, row_length
 from train.batching.pairs import ContrastPairs
 from train.model.lora import lora_parameters
-from train.recipe.arguments import EavssArguments
+from train.recipe.settings import LoraSettings
 from train.runtime.distributed import say
 from train.runtime.files import cache_folder
 
 
 @dataclass(frozen=True)
 class PairCosts:
-    """FLOPs of training on some pairs.
+    """The FLOPs of training on some pairs.
 
     Args:
-        forward: of the model.
-        tokens, predicted: a pair's mean number of tokens, shared prompts counted once, and of positions with logits.
-        adapter: an adapter's parameters in one block.
-        reading: FLOPs of the one pass over every sequence, for references and cache, and of writing texts to replay.
-        replayed: tokens of the base's own text that join a micro-batch.
+        forward: the FLOPs of the model's forward pass.
+        tokens: a pair's mean number of tokens, shared prompts counted once.
+        predicted: a pair's mean number of positions with logits.
+        adapter: the adapter's parameters in one block.
+        reading: the FLOPs of the one pass over every sequence, and of writing and reading the texts to replay.
+        replayed: tokens of the replayed text that joins a micro-batch.
     """
 
     forward: ForwardCosts
@@ -34,55 +37,110 @@ class PairCosts:
     predicted: float
     adapter: int
     reading: float
-    replayed: int
+    replayed: float
 
-    def step(self, layers: Sequence[int], pairs: float, cached: bool, micro_batches: int = 1) -> float:
-        """FLOPs of a step of so many pairs, forward and backward, with adapters on the blocks `layers`."""
-        of_pairs = self.forward.training(layers, self.tokens, self.predicted, self.adapter, cached)
-        # The base's own states go through the head beside the model's.
-        of_text = self.forward.training(layers, self.replayed, 2 * self.replayed, self.adapter, cached)
-        return pairs * of_pairs + micro_batches * of_text
+    def step(self, blocks: Sequence[int], pairs: float, cached: bool, micro_batches: int = 1) -> float:
+        """Count the FLOPs of a step of so many pairs, forward and backward, with adapters on `blocks`.
+
+        Args:
+            blocks: indices of the trained blocks.
+            pairs: pairs in the step, over all ranks.
+            cached: the forward pass starts at the lowest trained block.
+            micro_batches: how many texts are replayed in the step.
+        """
+        of_pair = self.forward.training(
+            blocks, self.tokens, self.predicted, lora_parameters=self.adapter, cached=cached
+        )
+        # The base's states go through the head beside the model's.
+        of_text = self.forward.training(
+            blocks, self.replayed, 2 * self.replayed, lora_parameters=self.adapter, cached=cached
+        )
+        return pairs * of_pair + micro_batches * of_text
 
 
-def pair_costs(model: PreTrainedModel, pairs: ContrastPairs, packer: Packer, args: EavssArguments) -> PairCosts:
-    """Count what these pairs will cost."""
+def pair_costs(
+    model: PreTrainedModel, pairs: ContrastPairs, texts: Sequence[TokenSequence], packer: Packer, lora: LoraSettings
+) -> PairCosts:
+    """Count what training on these pairs costs.
+
+    Args:
+        texts: the texts to replay.
+    """
     groups = [part for pair in pairs for part in packer.groups([pair.sequences])]
     predicted = sum(len(s) - s.answer_start for pair in pairs for s in (pair.chosen, pair.rejected))
     forward = forward_costs(model)
-    reading = forward.reading(tokens_to_read(pairs.sequences()), sum(len(s.answer) for s in pairs.sequences()))
-    written = REPLAY_TEXTS * REPLAY_TOKENS if args.replay_weight else 0
+    of_pairs = forward.reading(tokens_to_read(pairs.sequences()), sum(len(s.answer) for s in pairs.sequences()))
+    written = sum(len(text) for text in texts)
+    of_texts = forward.reading(written, written) + forward.reading(written, 0)  # writing them, and reading them
     return PairCosts(
-        forward,
-        sum(row_length(group) for group in groups) / len(pairs),
-        predicted / len(pairs),
-        lora_parameters(model, args),
-        reading + forward.reading(written, written) + forward.reading(written, 0),  # to write them, and to read them
-        REPLAY_TOKENS if args.replay_weight else 0,
+        forward=forward,
+        tokens=sum(row_length(group) for group in groups) / len(pairs),
+        predicted=predicted / len(pairs),
+        adapter=lora_parameters(model, lora),
+        reading=of_pairs + of_texts,
+        replayed=written / len(texts) if texts else 0,
     )
 
 
-def prefix_layer(model: PreTrainedModel, layers: list[int], pairs: ContrastPairs, args: EavssArguments) -> int | None:
-    """The block whose input should be cached; None where that would not pay or not fit."""
-    fits = size_in_bytes(model, pairs.sequences()) <= args.prefix_cache_gb * 1e9
-    return layers[0] if layers[0] > 0 and fits else None
+def cached_block(model: PreTrainedModel, selection: Selection, pairs: ContrastPairs, limit_bytes: float) -> int | None:
+    """Return the block whose input is worth caching, or None where nothing is frozen below it or the disk is too small.
+
+    Args:
+        limit_bytes: how much the cache may take.
+    """
+    fits = size_in_bytes(model, pairs.sequences()) <= limit_bytes
+    return selection.lowest if selection.lowest > 0 and fits else None
+
+
+class RunFlops(TypedDict):
+    """Counted FLOPs of a run, and of the same steps with adapters on every block."""
+
+    flops: float
+    all_blocks_flops: float
+
+
+class TrainFigures(RunFlops):
+    """What training took, as `results.json` holds it.
+
+    Args:
+        steps: the number of optimiser steps.
+        seconds: the time of training alone.
+        pairs_per_second: the speed over all ranks.
+        peak_memory_bytes: the peak memory of this process, or of its GPU.
+        loss: the mean loss over the steps.
+        log: the Trainer's log, one entry for each logging step.
+        loss_weights: the weight of each term of `train.losses.TERMS` by its name.
+        pairs: the number of contrast pairs.
+        reading_seconds: the time of everything between the selection and the first step.
+    """
+
+    steps: int
+    seconds: float
+    pairs_per_second: float
+    peak_memory_bytes: int
+    loss: float
+    log: list[dict[str, float]]
+    loss_weights: dict[str, float]
+    pairs: int
+    reading_seconds: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do and to cost.
+    """What a run is going to do and what it will cost.
 
     Args:
-        layers: the selected blocks.
+        selection: the blocks to train.
         cached_at: the block whose input is cached; None for no cache.
-        cache_bytes: the cache's size, or what it would be.
+        cache_bytes: the size of the cache, or the size that it would have.
         step_pairs: pairs in an optimiser step, over all ranks.
-        step_tokens: their tokens, shared prompts counted once.
-        step_flops: FLOPs of a step.
-        all_blocks_step_flops: those of the same step with adapters on every block.
-        reading_flops: FLOPs of the one pass before training.
+        step_tokens: the tokens of these pairs, shared prompts counted once.
+        step_flops: the FLOPs of a step.
+        all_blocks_step_flops: the FLOPs of the same step with adapters on every block.
+        reading_flops: the FLOPs of what is read and written before the first step.
     """
 
-    layers: list[int]
+    selection: Selection
     cached_at: int | None
     cache_bytes: int
     step_pairs: int
@@ -91,15 +149,15 @@ class Plan:
     all_blocks_step_flops: float
     reading_flops: float
 
-    def figures(self, steps: int) -> dict[str, float]:
-        """What `results.json` holds of it, for a run of so many steps."""
+    def flops_of(self, steps: int) -> RunFlops:
+        """Return the FLOPs of a run of so many steps, as `results.json` holds them."""
         return {
             "flops": self.reading_flops + steps * self.step_flops,
             "all_blocks_flops": self.reading_flops + steps * self.all_blocks_step_flops,
         }
 
     def announce(self, cache_gb: float) -> None:
-        """Print it."""
+        """Print the plan."""
         say(
             f"a step of {self.step_pairs} pairs, {self.step_tokens:.0f} tokens: {self.step_flops / 1e12:.3g} TFLOPs, "
             f"{self.step_flops / self.all_blocks_step_flops:.0%} of the {self.all_blocks_step_flops / 1e12:.3g} that "
@@ -107,40 +165,49 @@ class Plan:
         )
         if self.cached_at is not None:
             size, where = f"{self.cache_bytes / 1e6:.1f} MB", cache_folder() / "prefix"
-            say(f"frozen-prefix cache: {size} of what enters block {self.cached_at}, in {where}")
-        elif self.layers[0] == 0:
-            say("no frozen-prefix cache: block 0 is selected, so nothing below it is frozen")
+            say(f"block-input cache: {size} of what enters block {self.cached_at}, in {where}")
+        elif self.selection.lowest == 0:
+            say("no block-input cache: block 0 is selected, so nothing below it is frozen")
         else:
             size = f"{self.cache_bytes / 1e9:.3g} GB"
-            say(f"no frozen-prefix cache: it would take {size}, prefix_cache_gb is {cache_gb:g}")
+            say(f"no block-input cache: it would take {size}, prefix_cache_gb is {cache_gb:g}")
 
 
 def pairs_in_step(training: TrainingArguments) -> int:
-    """Pairs in an optimiser step, over all ranks."""
+    """Count the pairs in an optimiser step, over all ranks."""
     return training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+
+
+def pairs_in_run(training: TrainingArguments) -> int | None:
+    """Count the pairs that a fixed number of steps takes; None where the number of epochs decides."""
+    return training.max_steps * pairs_in_step(training) if training.max_steps > 0 else None
 
 
 def make_plan(
     model: PreTrainedModel,
-    layers: list[int],
+    selection: Selection,
     pairs: ContrastPairs,
-    packer: Packer,
-    args: EavssArguments,
+    costs: PairCosts,
+    limit_bytes: float,
     training: TrainingArguments,
 ) -> Plan:
-    """Count what training on `layers` will cost."""
-    cached_at = prefix_layer(model, layers, pairs, args)
+    """Count what training on the selection will cost.
+
+    Args:
+        costs: of the pairs.
+        limit_bytes: how much the block-input cache may take.
+    """
+    cached_at = cached_block(model, selection, pairs, limit_bytes)
     micro_batches = training.gradient_accumulation_steps * training.world_size
     step = pairs_in_step(training)
-    costs = pair_costs(model, pairs, packer, args)
     every = range(len(find_blocks(model).modules))
     return Plan(
-        layers,
-        cached_at,
-        size_in_bytes(model, pairs.sequences()),
-        step,
-        step * costs.tokens,
-        costs.step(layers, step, cached_at is not None, micro_batches),
-        costs.step(every, step, False, micro_batches),
-        costs.reading,
+        selection=selection,
+        cached_at=cached_at,
+        cache_bytes=size_in_bytes(model, pairs.sequences()),
+        step_pairs=step,
+        step_tokens=step * costs.tokens,
+        step_flops=costs.step(selection.blocks, step, cached_at is not None, micro_batches),
+        all_blocks_step_flops=costs.step(every, step, False, micro_batches),
+        reading_flops=costs.reading,
     )

@@ -1,8 +1,8 @@
-"""The contrastive trainer: HF's Trainer with the three-term loss, on LoRA at the selected blocks."""
+"""The contrastive trainer: HF's Trainer with the loss of `train.losses`, on LoRA at the selected blocks."""
 
 import contextlib
 from collections import defaultdict
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -10,78 +10,93 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from eavss.batches import TokenSequence
 from eavss.blocks import Blocks, capture_block_outputs, find_blocks, start_at_block
+from eavss.selectors import Selection
 from train import losses
 from train.base.reading import BaseOutputs
 from train.base.replay_texts import draw_text
 from train.batching.packing import PackedBatch, Packer
-from train.batching.pairs import ContrastPair, ContrastPairs, PairBatch, collate, split_by_tokens
+from train.batching.pairs import ContrastPair, ContrastPairs, MicroBatch, PairBatch, collate, split_by_tokens
+from train.losses import TERMS, LossWeights, TermInputs
 from train.model.loading import causal_lm, checkpoint_activations
 from train.model.logits import logits_at, target_logprobs
-from train.recipe.arguments import EavssArguments
+from train.recipe.arguments import with_values
+
+_LOGGED = (
+    *(f"loss/{term.name}" for term in TERMS),
+    *("logps/chosen", "logps/rejected"),
+    *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
+)
 
 
 class ContrastiveTrainer(Trainer):
-    """Minimises ce_weight * CE + dpo_weight * DPO + infonce_weight * InfoNCE + replay_weight * divergence
-    (docs/method.md).
+    """Minimises the weighted sum of the terms in `train.losses.TERMS` (docs/method.md).
 
-    Logs each term, and, by TRL's names, both log-probabilities and the margin: `logps/chosen` falls in many a DPO run
-    that looks well by its margin alone.
+    It logs every term, and by TRL's names both log-probabilities and the margin. In many a DPO run `logps/chosen` falls
+    while the margin alone looks well.
 
     Args:
-        model: the base with LoRA on `layers`.
-        layers: the selected blocks, where InfoNCE reads its states.
-        base: the references, and what enters the lowest selected block, where the forward pass then starts. One of the
-            texts that it has read to its head joins each micro-batch.
+        model: the base with LoRA on the selected blocks.
+        selection: the selected blocks, where InfoNCE reads its states.
+        weights: the weights of the loss terms.
+        training: the Trainer's arguments, which are left as they are.
+        pairs: the training pairs.
+        base: the references, the texts to replay, and what enters the lowest selected block, where the forward pass
+            then starts.
         packer: how pairs become batches.
+        tokenizer: saved with each checkpoint.
+        token_budget: tokens in one forward and backward pass; a batch over it is divided.
     """
 
     def __init__(
         self,
+        *,
         model: PeftModel,
-        layers: list[int],
-        args: EavssArguments,
+        selection: Selection,
+        weights: LossWeights,
         training: TrainingArguments,
         pairs: ContrastPairs,
         base: BaseOutputs,
         packer: Packer,
         tokenizer: PreTrainedTokenizerBase,
+        token_budget: int,
     ) -> None:
-        training.push_to_hub = False  # a run is pushed once, by train.publishing.publish, without its resume state
-        training.remove_unused_columns = False  # the pairs are no columns of the model's
-        training.label_names = []
         if training.activation_checkpointing:
             options = training.activation_checkpointing_kwargs
-            checkpoint_activations(model, layers[0], options if isinstance(options, dict) else None)
-            training.activation_checkpointing = False  # the Trainer's own would cover the frozen blocks too
+            checkpoint_activations(model, selection.lowest, options if isinstance(options, dict) else None)
         super().__init__(
             model=model,
-            args=training,
+            args=_own_arguments(training),
             train_dataset=pairs,
             data_collator=lambda pairs: {"pairs": pairs},
             processing_class=tokenizer,
         )
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the micro-batch
-        self._layers = layers
-        self._weights = args
+        self._selection = selection
+        self._weights = weights
         self._base = base
         self._packer = packer
-        self._texts = list(base.head_inputs)
-        self._terms: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
+        self._token_budget = token_budget
+        self._values: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
+
+    @property
+    def adapted(self) -> PeftModel:
+        """The base with the adapter that is being trained."""
+        return cast(PeftModel, self.model)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """`Trainer.train`, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
+        """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
         with disable_input_dtype_casting(self.accelerator.unwrap_model(self.model), active=self.args.bf16):
             return super().train(*args, **kwargs)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """Forward and backward over the pairs in parts of at most `train_token_budget` tokens, equally many on each
-        rank; the gradient is that of the mean over all pairs."""
-        pairs: list[ContrastPair] = inputs["pairs"]
-        parts = self._parts(pairs)
+        """Run forward and backward over a batch in parts of at most `token_budget` tokens, equally many on each rank.
+
+        The gradient is that of the mean over all pairs of the batch.
+        """
+        parts = self._parts(inputs["pairs"])
         state = self.accelerator.gradient_state
         last_syncs = state.sync_gradients
         total = torch.zeros((), device=self.args.device)
@@ -89,21 +104,18 @@ class ContrastiveTrainer(Trainer):
             last = number == len(parts) - 1
             state._set_sync_gradients(last_syncs and last)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                texts = self._draw(pairs) if number == 0 else []
-                total += super().training_step(model, {"pairs": part, "share": len(part) / len(pairs), "texts": texts})
+                total += super().training_step(model, {"part": part})
         return total
 
-    def _draw(self, pairs: list[ContrastPair]) -> list[TokenSequence]:
-        """The same in a resumed run, and another one on each rank and in each micro-batch."""
-        return draw_text(self._texts, f"{self.args.seed}:{self.state.global_step}:{pairs[0].chosen.ids}")
-
-    def _parts(self, pairs: list[ContrastPair]) -> list[list[ContrastPair]]:
-        parts = split_by_tokens(pairs, self._weights.train_token_budget)
-        if self.args.world_size == 1:
-            return parts
-        most = torch.tensor(len(parts), device=self.args.device)
-        torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
-        return split_by_tokens(pairs, self._weights.train_token_budget, int(most))
+    def _parts(self, pairs: list[ContrastPair]) -> list[MicroBatch]:
+        parts = split_by_tokens(pairs, self._token_budget)
+        if self.args.world_size > 1:
+            most = torch.tensor(len(parts), device=self.args.device)
+            torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+            parts = split_by_tokens(pairs, self._token_budget, int(most))
+        # The key gives the same text in a resumed run, and another one on each rank and in each micro-batch.
+        replay = draw_text(self._base.replay, f"{self.args.seed}:{self.state.global_step}:{pairs[0].chosen.ids}")
+        return [MicroBatch(part, len(part) / len(pairs), None if n else replay) for n, part in enumerate(parts)]
 
     def compute_loss(
         self,
@@ -112,78 +124,90 @@ class ContrastiveTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The weighted sum of the terms: the pairs', times their share of the batch, and the replayed texts'."""
-        texts: list[TokenSequence] = inputs.get("texts", [])
-        on_cpu = collate(inputs["pairs"], self._packer, self._base.references, texts)
-        batch = on_cpu.to(self.args.device)
-        packed = batch.packed
-        base = self.accelerator.unwrap_model(model)
-        blocks = find_blocks(base)
-        states: dict[int, Tensor] = {}
-        wanted = self._layers if self._weights.infonce_weight and len(batch.positives) else []
-        with capture_block_outputs(blocks, wanted, states.__setitem__), self._entry(blocks, on_cpu.packed):
-            called_with = packed.inputs | {"use_cache": False}
-            states_of = self._base.head_inputs
-            extra_states = torch.cat([states_of[text] for text in texts]).to(self.args.device) if texts else None
-            logits = logits_at(model, causal_lm(base), called_with, packed.rows, packed.columns, extra_states)
-        logits, of_base = logits.split([len(packed.targets), len(logits) - len(packed.targets)])
-        logprobs, _ = target_logprobs(logits, packed.targets)  # (N,)
-        sums = packed.answer_sums(logprobs)  # (S,)
-        chosen, rejected = sums[batch.chosen], sums[batch.rejected]  # (B,)
-        terms = {
-            "ce": losses.cross_entropy(logprobs, packed.sequence, packed.count)[batch.chosen].mean(),
-            "dpo": losses.dpo(chosen, rejected, batch.reference_chosen, batch.reference_rejected, self._weights.beta),
-        }
-        if wanted:
-            means = torch.stack([packed.answer_means(states[layer]) for layer in self._layers])  # (L, S, H)
-            terms["infonce"] = losses.infonce(
-                means[:, batch.anchors],
-                means[:, batch.positives],
-                means[:, batch.rejected],
-                self._weights.infonce_temperature,
-            )
-        loss = sum(getattr(self._weights, f"{name}_weight") * term for name, term in terms.items()) * inputs["share"]
-        if texts:
-            terms["replay"] = losses.divergence(of_base.detach(), logits[packed.tokens_of_last(len(texts))])
-            loss = loss + self._weights.replay_weight * terms["replay"]
-        self._record(terms, chosen, rejected, batch)
+        """Return the weighted sum of the terms for one part of a batch, `inputs["part"]`."""
+        part: MicroBatch = inputs["part"]
+        found = self._forward(model, collate(part, self._packer, self._base.references))
+        values = {term.name: value for term in TERMS if (value := term.compute(found, self._weights)) is not None}
+        self._record(values, found)
+        loss = losses.weighted_sum(values, self._weights, part.share)
         return (loss, None) if return_outputs else loss
 
-    def _entry(self, blocks: Blocks, packed: PackedBatch) -> contextlib.AbstractContextManager[None]:
-        prefix = self._base.prefix
-        if prefix is None:
-            return contextlib.nullcontext()
-        return start_at_block(blocks, prefix.layer, prefix.gather(packed).to(self.args.device))
+    def _forward(self, model: nn.Module, on_cpu: PairBatch) -> TermInputs:
+        """Run the model from the lowest selected block on, with logits for answer tokens only."""
+        batch = on_cpu.to(self.args.device)
+        packed = batch.packed
+        unwrapped = self.accelerator.unwrap_model(model)
+        blocks = find_blocks(unwrapped)
+        states: dict[int, Tensor] = {}
+        captured = list(self._selection.blocks) if self._weights.infonce and len(batch.positives) else []
+        with capture_block_outputs(blocks, captured, states.__setitem__), self._start(blocks, on_cpu.packed):
+            logits = logits_at(
+                model,
+                causal_lm(unwrapped),
+                packed.inputs | {"use_cache": False},
+                packed.rows,
+                packed.columns,
+                extra_states=batch.base_head_inputs,
+            )
+        logits, base_logits = logits.split([len(packed.targets), len(logits) - len(packed.targets)])
+        logprobs, _ = target_logprobs(logits, packed.targets)  # (N,)
+        sums = packed.answer_sums(logprobs)  # (S,)
+        pooled = None
+        if captured:
+            means = torch.stack([packed.answer_means(states[block]) for block in captured])  # (L, S, H)
+            pooled = means[:, batch.anchors], means[:, batch.positives], means[:, batch.rejected]
+        replayed = batch.base_head_inputs is not None
+        return TermInputs(
+            cross_entropies=losses.cross_entropy(logprobs, packed.sequence, packed.count)[batch.chosen],
+            chosen=sums[batch.chosen],
+            rejected=sums[batch.rejected],
+            reference_chosen=batch.reference_chosen,
+            reference_rejected=batch.reference_rejected,
+            states=pooled,
+            replay_logits=(base_logits.detach(), logits[batch.replayed_tokens]) if replayed else None,
+        )
 
-    def _record(self, terms: dict[str, Tensor], chosen: Tensor, rejected: Tensor, batch: PairBatch) -> None:
-        rewards_chosen = self._weights.beta * (chosen - batch.reference_chosen)
-        rewards_rejected = self._weights.beta * (rejected - batch.reference_rejected)
+    def _start(self, blocks: Blocks, packed: PackedBatch) -> contextlib.AbstractContextManager[None]:
+        cache = self._base.block_inputs
+        if cache is None:
+            return contextlib.nullcontext()
+        return start_at_block(blocks, cache.layer, cache.gather(packed).to(self.args.device))
+
+    def _record(self, terms: dict[str, Tensor], found: TermInputs) -> None:
+        rewards_chosen = self._weights.beta * (found.chosen - found.reference_chosen)
+        rewards_rejected = self._weights.beta * (found.rejected - found.reference_rejected)
         values = {f"loss/{name}": term for name, term in terms.items()} | {
-            "logps/chosen": chosen.mean(),
-            "logps/rejected": rejected.mean(),
+            "logps/chosen": found.chosen.mean(),
+            "logps/rejected": found.rejected.mean(),
             "rewards/chosen": rewards_chosen.mean(),
             "rewards/rejected": rewards_rejected.mean(),
             "rewards/margins": (rewards_chosen - rewards_rejected).mean(),
             "rewards/accuracies": (rewards_chosen > rewards_rejected).float().mean(),
         }
+        pairs = len(found.chosen)
         for name, value in values.items():
-            self._terms[name].append((value.detach() * len(chosen), len(chosen)))
+            self._values[name].append((value.detach() * pairs, pairs))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means of the terms since the last log, over all ranks."""
-        if "loss" in logs and self._terms:
-            logs |= self._mean_terms()
+        """Log, with the means of the terms since the last log over all ranks."""
+        if "loss" in logs and self._values:
+            logs |= self._mean_values()
         super().log(logs, start_time)
 
-    def _mean_terms(self) -> dict[str, float]:
+    def _mean_values(self) -> dict[str, float]:
         # Fixed names, since a rank whose batches had no second truthful answer has no InfoNCE to add.
-        rows = [[float(sum(each[i] for each in self._terms[name])) for i in (0, 1)] for name in _LOGGED]
+        rows = [[float(sum(each[i] for each in self._values[name])) for i in (0, 1)] for name in _LOGGED]
         totals = self.accelerator.reduce(torch.tensor(rows, device=self.args.device), reduction="sum")
-        self._terms.clear()
+        self._values.clear()
         return {name: (total / count).item() for name, (total, count) in zip(_LOGGED, totals, strict=True) if count}
 
 
-_LOGGED = (
-    *("loss/ce", "loss/dpo", "loss/infonce", "loss/replay", "logps/chosen", "logps/rejected"),
-    *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
-)
+def _own_arguments(training: TrainingArguments) -> TrainingArguments:
+    """Return a copy of the arguments with what the Trainer must not do by itself switched off."""
+    return with_values(
+        training,
+        push_to_hub=False,  # a run is pushed once, by train.publishing, without its resume state
+        remove_unused_columns=False,  # the pairs are no columns of the model's
+        label_names=[],
+        activation_checkpointing=False,  # the Trainer's own would cover the frozen blocks too
+    )

@@ -1,11 +1,12 @@
-"""Time our likelihoods beside lm-evaluation-harness's: the same requests, model, device and dtype, in turn.
+"""Time our likelihoods beside those of lm-evaluation-harness, on the same requests, model, device and dtype.
 
-    python scripts/benchmarks/benchmark_evaluation.py --datasets_root FOLDER [--model_name_or_path MODEL] [--questions 60]
-        [--repeats 3] [--dtype bfloat16] [--json FILE]
+    python scripts/benchmarks/benchmark_evaluation.py [--datasets_root FOLDER] [--model_name_or_path MODEL]
+        [--questions 60] [--repeats 3] [--dtype bfloat16] [--json FILE]
 
-The requests are the harness's own: its task truthfulqa_mc2, and for WikiQA the tasks in recipes/lm_eval, with and
-without their three fixed questions: the longer a prompt is beside its answers, the more sharing it saves. Its HF model
-runs at batch sizes 1, 8 and 32, of which the fastest counts. Both times hold tokenisation and the forward passes.
+The requests come from the harness's task truthfulqa_mc2 and from the WikiQA tasks in recipes/lm_eval, with and without
+their three fixed questions. The longer a prompt is beside its answers, the more it saves to read the prompt once. The
+harness's HF model runs at batch sizes 1, 8 and 32, and the fastest counts. Both times include tokenisation and the
+forward passes.
 """
 
 import argparse
@@ -13,23 +14,23 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypedDict
 
 import lm_eval
 import torch
 import yaml
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data import truthfulqa, wikiqa
 from data.sources import SAMPLES
-from scripts.benchmarks.measuring import seconds
+from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
 from train.evaluation.likelihood import AnswerScorer
 from train.recipe.arguments import REPOSITORY
 from train.runtime.files import cache_folder, write_json, write_text
-from train.runtime.hardware import choose_dtype, prepare_process
+from train.runtime.hardware import prepare_process
 
 BATCH_SIZES = (1, 8, 32)
 TASKS = Path(lm_eval.__file__).parent / "tasks"
@@ -41,7 +42,7 @@ DEFINITIONS = {
 
 
 def local_task(definition: Path, module: ModuleType, root: Path, folder: Path) -> Any:
-    """A task of the harness that includes `definition` and changes nothing but where its rows are.
+    """Load a task of the harness that includes `definition` and changes only where its rows are.
 
     Args:
         definition: the harness's YAML.
@@ -65,8 +66,21 @@ def local_task(definition: Path, module: ModuleType, root: Path, folder: Path) -
     return TaskManager().load(str(path))["tasks"][config["task"]]
 
 
-def measure(requests: list[Any], model: Any, tokenizer: Any, repeats: int, token_budget: int) -> dict[str, Any]:
-    """Medians over `repeats` rounds, each side once a round; the harness at every batch size in every round."""
+class SetTimes(TypedDict):
+    """The times of one set's requests, medians in seconds; `all_seconds` holds every round of every side."""
+
+    requests: int
+    ours_seconds: float
+    lm_eval_seconds: float
+    lm_eval_batch_size: int
+    speedup: float
+    all_seconds: dict[str, list[float]]
+
+
+def measure(
+    requests: list[Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, repeats: int, token_budget: int
+) -> SetTimes:
+    """Return the medians over `repeats` rounds. In a round our side runs once, and the harness at every batch size."""
     scorer = AnswerScorer(model, Encoder(tokenizer, "harness", 2048), token_budget)
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: scorer.score_sequences([scorer.encoder.after_text(*r.args) for r in requests], "ours")
@@ -102,11 +116,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     prepare_process()
-    dtype = choose_dtype(options.dtype)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(options.model_name_or_path, dtype=dtype, device_map=device).eval()
-    tokenizer = AutoTokenizer.from_pretrained(options.model_name_or_path)
-    print(f"{options.model_name_or_path}, {device}, {torch.get_num_threads()} threads, {dtype}", flush=True)
+    model, tokenizer = load_model_and_tokenizer(options.model_name_or_path, options.dtype)
+    machine = f"{model.device.type}, {torch.get_num_threads()} threads, {model.dtype}"
+    print(f"{options.model_name_or_path}, {machine}", flush=True)
     found = {}
     for name, (module, definition) in DEFINITIONS.items():
         task = local_task(definition, module, options.datasets_root, cache_folder() / "lm_eval")
@@ -118,7 +130,8 @@ def main() -> None:
             f"{found[name]['speedup']:.2f}x",
             flush=True,
         )
-    ours, theirs = (sum(entry[f"{side}_seconds"] for entry in found.values()) for side in ("ours", "lm_eval"))
+    ours = sum(times["ours_seconds"] for times in found.values())
+    theirs = sum(times["lm_eval_seconds"] for times in found.values())
     if options.json:
         total = {"ours_seconds": ours, "lm_eval_seconds": theirs, "speedup": theirs / ours}
         write_json(options.json, total | {"sets": found})

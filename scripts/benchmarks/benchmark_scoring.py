@@ -1,10 +1,10 @@
-"""Time scoring beside a bare forward pass over the same batches, in turn.
+"""Time the scoring of blocks beside a bare forward pass over the same batches.
 
-    python scripts/benchmarks/benchmark_scoring.py [--datasets_root FOLDER] [--model_name_or_path MODEL] [--questions 24]
-        [--repeats 5] [--dtype bfloat16] [--json FILE]
+    python scripts/benchmarks/benchmark_scoring.py [--datasets_root FOLDER] [--model_name_or_path MODEL]
+        [--questions 24] [--repeats 5] [--dtype bfloat16] [--json FILE]
 
-The batches are those of a training run's EAVSS stage. `overhead` is the fraction by which scoring takes longer: 0.05 is
-five per cent.
+The batches are those that a training run scores. The two sides take turns. `overhead` is the fraction by which scoring
+takes longer: 0.05 is five per cent.
 """
 
 import argparse
@@ -12,28 +12,30 @@ import statistics
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
-from data.sources import SAMPLES, load_split
+from data.sources import SAMPLES, DataSource
 from eavss.profile import PairedBatch, profile_batch
-from scripts.benchmarks.measuring import seconds
+from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
 from train.batching.pairs import paired_batches
 from train.recipe.arguments import REPOSITORY
 from train.runtime.files import write_json
-from train.runtime.hardware import choose_dtype, prepare_process
+from train.runtime.hardware import prepare_process
 
 
 @torch.no_grad()
 def forward(model: PreTrainedModel, paired: PairedBatch) -> None:
-    """The pass that scoring needs anyway: every block, and no logits to speak of."""
+    """Run the pass that scoring needs anyway: through every block, with logits for the last token only."""
     batch = paired.batch.to(model.device)
     model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
 
 
 def measure(model: PreTrainedModel, batches: list[PairedBatch], repeats: int) -> dict[str, float]:
-    """Medians over `repeats` passes through all batches, the sides in turn for each batch, in both orders, so that a
-    machine that slows down does so for both."""
+    """Return the medians over `repeats` passes through all batches.
+
+    The sides take turns on each batch, in both orders, so that a machine that slows down does so for both.
+    """
     sides = {"forward": lambda batch: forward(model, batch), "scoring": lambda batch: profile_batch(model, batch)}
     times: dict[str, list[float]] = {side: [] for side in sides}
     for side in sides:
@@ -65,12 +67,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     prepare_process()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(
-        options.model_name_or_path, dtype=choose_dtype(options.dtype), device_map=device
-    ).eval()
-    encoder = Encoder(AutoTokenizer.from_pretrained(options.model_name_or_path), "plain", 512)
-    examples = load_split("truthfulqa", options.datasets_root, 0.1).train[: options.questions]
+    model, tokenizer = load_model_and_tokenizer(options.model_name_or_path, options.dtype)
+    encoder = Encoder(tokenizer, "plain", 512)
+    examples = DataSource(options.datasets_root, 0.1).split("truthfulqa").train[: options.questions]
     batches = paired_batches(examples, encoder, 2, options.token_budget, seed=0)
     figures = measure(model, batches, options.repeats)
     print(

@@ -1,15 +1,15 @@
-"""Train the same pairs with our trainer and with TRL's DPOTrainer, in turn, each run in a process of its own.
+"""Train on the same pairs with our trainer and with TRL's DPOTrainer, each run in a process of its own.
 
-    python scripts/benchmarks/benchmark_training.py --datasets_root FOLDER [--model_name_or_path MODEL] [--layers 14 15 ...]
-        [--pairs 96] [--epochs 3] [--repeats 3] [--without] [--json FILE]
+    python scripts/benchmarks/benchmark_training.py [--datasets_root FOLDER] [--model_name_or_path MODEL]
+        [--layers 14 15 ...] [--pairs 96] [--epochs 3] [--repeats 3] [--without] [--json FILE]
 
-Peers: `trl_default`, DPOTrainer as it comes, with LoRA on all blocks; `trl_best`, with the same blocks as ours, the
-reference computed beforehand, and no checkpointing. All have the same rows, rank, precision and pairs a step, and plain
-AdamW. A time holds the training and everything that comes before it but loading and tokenising: our pass that fills the
-cold cache, TRL's reference pass. `--without` also runs ours with one feature switched off at a time.
+There are two peers. `trl_default` is DPOTrainer as it comes, with LoRA on all blocks. `trl_best` has the same blocks as
+ours, references computed beforehand, and no checkpointing. All sides have the same rows, rank, precision and pairs a
+step, and plain AdamW. The time includes everything but loading and tokenising, so it includes the pass that fills our
+empty cache and TRL's reference pass. `--without` also runs ours with one feature switched off at a time.
 
-A first run of each, not timed, counts its FLOPs (matrix products alone). `floor_ratio` is our time over the time that
-our FLOPs would take at the rate of a bare forward pass of the model, measured in the same run.
+A first run of each side is not timed; it counts the FLOPs of matrix products. `floor_ratio` is our time over the time
+that our FLOPs would take at the rate of a bare forward pass of the model, measured in the same run.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data.sources import SAMPLES
-from scripts.benchmarks.benchmark_training_run import SIDES, WITHOUT
+from scripts.benchmarks.training_sides import SIDES, WITHOUT
 from train.recipe.arguments import REPOSITORY
 from train.runtime.files import write_json
 
@@ -30,7 +30,7 @@ RUN = Path(__file__).with_name("benchmark_training_run.py")
 
 
 def run(side: str, options: argparse.Namespace, count: bool = False) -> dict[str, float]:
-    """One measured run of `side`, in a new process with an empty cache."""
+    """Run `side` once in a new process with an empty cache, and return its figures."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         words = [sys.executable, str(RUN), side, *(["--count"] if count else []), "--folder", folder]
@@ -47,7 +47,7 @@ def run(side: str, options: argparse.Namespace, count: bool = False) -> dict[str
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Count each side once, then time all sides in turn; medians."""
+    """Count each side's FLOPs once, time all sides in turn, and return the medians."""
     sides = [*SIDES, *(WITHOUT if options.without else ())]
     flops = {side: run(side, options, count=True)["flops"] for side in SIDES}
     rounds: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures, for people."""
+    """Return the figures as a table for people."""
     lines = [f"{'':24} {'pairs/s':>8} {'peak MB':>8} {'TFLOPs':>8} {'GFLOP/s':>8}"]
     for side in SIDES:
         f = figures[side]

@@ -1,4 +1,4 @@
-"""Time, memory and the rate of a forward pass, for the benchmarks."""
+"""Measure time, memory and the rate of a forward pass, for the benchmarks."""
 
 import threading
 import time
@@ -7,13 +7,23 @@ from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from train.model.loading import load_tokenizer, read_model
+from train.recipe.settings import BaseModel, Dtype
 
 Work = Callable[[], object]
 
 
+def load_model_and_tokenizer(name: str, dtype: Dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a base model onto the GPU, or the CPU where there is none, and its tokenizer."""
+    base = BaseModel(name, dtype=dtype)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return read_model(base).to(device).eval(), load_tokenizer(base)  # type: ignore[arg-type] # (a decorator hides it)
+
+
 def seconds(work: Work) -> float:
-    """The wall-clock time of `work`."""
+    """Run `work` and return its wall-clock time."""
     start = time.perf_counter()
     work()
     if torch.cuda.is_available():
@@ -21,8 +31,8 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-class Peak:
-    """The most memory that this process holds beyond what it held at the start, mapped files left out; bytes."""
+class PeakMemory:
+    """Watches the memory of this process, mapped files left out, from its construction until `stop`."""
 
     def __init__(self) -> None:
         self._start = self._now()
@@ -46,6 +56,7 @@ class Peak:
             time.sleep(0.005)
 
     def stop(self) -> int:
+        """Return by how many bytes the highest use was above the use at the start."""
         self._running = False
         self._thread.join()
         most = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self._most
@@ -53,8 +64,11 @@ class Peak:
 
 
 @torch.no_grad()
-def forward_rate(model: PreTrainedModel) -> float:
-    """FLOPs a second of a bare forward pass over 16 texts of 64 tokens, with no logits but the last; median of 5."""
+def forward_flops_per_second(model: PreTrainedModel) -> float:
+    """Return the rate of a bare forward pass over 16 texts of 64 tokens, as the median of 5.
+
+    Only the last token of each text has logits.
+    """
     ids = torch.ones(16, 64, dtype=torch.long, device=model.device)
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, use_cache=False, logits_to_keep=1)

@@ -1,4 +1,4 @@
-"""The project's own small tables of facts (`data/samples/*.tsv`): read, checked, chosen from, given false answers."""
+"""Read and check the tables of facts (`data/samples/*.tsv`), choose facts, and give them false answers."""
 
 import csv
 import random
@@ -18,7 +18,7 @@ VALIDATION = "validation"
 
 @dataclass(frozen=True)
 class Kind:
-    """The wordings that all facts of one kind share, with `{subject}` and `{answer}` left open."""
+    """The wordings that all facts of one kind share, with the placeholders `{subject}` and `{answer}`."""
 
     name: str
     question: str
@@ -29,7 +29,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is true: the answer to its kind's question about its subject."""
+    """A true fact: the answer to its kind's question about its subject."""
 
     kind: str
     subject: str
@@ -47,25 +47,25 @@ class Misconception:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a tab-separated file with a header; quotes are ordinary characters."""
+    """Read the rows of a tab-separated file with a header. Quotes are ordinary characters."""
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True))
 
 
 def split_list(cell: str) -> tuple[str, ...]:
-    """The texts of a cell that holds several, separated by `|`."""
+    """Split a cell that holds several texts, separated by `|`."""
     return tuple(text for text in cell.split("|") if text)
 
 
 def read_facts(path: Path) -> list[Fact]:
-    """All facts of `facts.tsv`, in the file's order."""
+    """Read all facts of `facts.tsv`, in the file's order."""
     return [
         Fact(row["kind"], row["subject"], row["answer"], split_list(row["aliases"] or "")) for row in read_table(path)
     ]
 
 
 def read_kinds(path: Path) -> list[Kind]:
-    """All kinds of `kinds.tsv`, in the file's order."""
+    """Read all kinds of `kinds.tsv`, in the file's order."""
     return [
         Kind(row["kind"], row["question"], row["statement"], row["restatement"], row["sentence"])
         for row in read_table(path)
@@ -73,7 +73,7 @@ def read_kinds(path: Path) -> list[Kind]:
 
 
 def read_misconceptions(path: Path) -> list[Misconception]:
-    """All misconceptions of `misconceptions.tsv`, in the file's order."""
+    """Read all misconceptions of `misconceptions.tsv`, in the file's order."""
     return [
         Misconception(row["question"], split_list(row["truthful"]), split_list(row["false"]))
         for row in read_table(path)
@@ -81,29 +81,33 @@ def read_misconceptions(path: Path) -> list[Misconception]:
 
 
 def fill(template: str, fact: Fact, answer: str | None = None) -> str:
-    """A template about the fact's subject, with its own answer or a given one, starting with a capital letter."""
+    """Fill a template with the fact's subject and its own answer or `answer`, and capitalise the first letter."""
     text = template.format(subject=fact.subject, answer=fact.answer if answer is None else answer)
     return text[0].upper() + text[1:]
 
 
 def query(question: str) -> str:
-    """The question as people type it into a search box, as Natural Questions has it."""
+    """Write the question as people type it into a search box, in the form of Natural Questions."""
     return question.lower().removesuffix("?")
 
 
-def side(question: str) -> str:
-    """The split that a question belongs to in every set, fixed by its words alone."""
+def split_of(question: str) -> str:
+    """Return the split that a question belongs to in every set. Only its words decide."""
     return VALIDATION if hash_fraction(question) < 0.5 else TRAIN
 
 
 def normalise_answer(answer: str) -> str:
-    """TriviaQA's form of an answer: lower-case, without punctuation and articles."""
+    """Write an answer in TriviaQA's normalised form: lower case, without punctuation and articles."""
     words = re.sub(r"[\W_]+", " ", answer.lower()).split()
     return " ".join(word for word in words if word not in {"a", "an", "the"})
 
 
-def check(facts: Sequence[Fact], questions: dict[Fact, str]) -> None:
-    """Raise where two facts ask the same thing, or an alias of one answer is another answer of the kind."""
+def check_facts(facts: Sequence[Fact], questions: dict[Fact, str]) -> None:
+    """Check that no two facts ask the same, and that no alias of an answer is another answer of its kind.
+
+    Raises:
+        ValueError: they do, or one is.
+    """
     counts = Counter(normalise_question(question) for question in questions.values())
     repeated = [question for question, count in counts.items() if count > 1]
     if repeated:
@@ -114,17 +118,17 @@ def check(facts: Sequence[Fact], questions: dict[Fact, str]) -> None:
             if alias.lower() != fact.answer.lower() and (fact.kind, alias.lower()) in answers:
                 raise ValueError(f"{alias!r}, an alias for {fact.subject!r}, is another answer of {fact.kind!r}")
     for question in questions.values():
-        if side(question) != side(query(question)):
-            raise ValueError(f"the wordings of {question!r} fall on two sides")
+        if split_of(question) != split_of(query(question)):
+            raise ValueError(f"the wordings of {question!r} fall into two splits")
 
 
 def most_repeated(facts: Iterable[Fact]) -> int:
-    """How often the most frequent answer occurs."""
+    """Count how often the most frequent answer occurs."""
     return max(Counter(fact.answer.lower() for fact in facts).values())
 
 
-def ladder(facts: Sequence[Fact], questions: dict[Fact, str]) -> list[Fact]:
-    """One kind's facts by hash, first one fact per answer, then a second one per answer, and so on."""
+def most_varied_first(facts: Sequence[Fact], questions: dict[Fact, str]) -> list[Fact]:
+    """Order one kind's facts by hash: first one fact for each answer, then a second one for each answer, and so on."""
     seen: Counter[str] = Counter()
     rank: dict[Fact, int] = {}
     by_hash = sorted(facts, key=lambda fact: hash_fraction(questions[fact]))
@@ -134,16 +138,16 @@ def ladder(facts: Sequence[Fact], questions: dict[Fact, str]) -> list[Fact]:
     return sorted(by_hash, key=lambda fact: rank[fact])
 
 
-def choose(facts: Sequence[Fact], questions: dict[Fact, str], count: int, wrong: int) -> list[Fact]:
-    """The given number of facts, taken from all kinds in proportion and as far as each has enough false answers.
+def choose_facts(facts: Sequence[Fact], questions: dict[Fact, str], count: int, wrong: int) -> list[Fact]:
+    """Choose `count` facts, from all kinds in proportion, as far as each kind has enough false answers.
 
-    Of n facts of a kind, `rotations` can give each one `wrong` false answers, with every answer false exactly
-    `wrong` times as often as it is true, if and only if no answer occurs more than n / (wrong + 1) times.
-    A kind therefore starts with at least wrong + 1 facts, and grows only to sizes where that holds.
+    `false_answers` can give each of a kind's n facts `wrong` false answers, with every answer false exactly `wrong`
+    times as often as it is true, if and only if no answer occurs more than n / (wrong + 1) times. A kind therefore
+    starts with at least wrong + 1 facts, and grows only to sizes where that holds.
     """
     ladders: dict[str, list[Fact]] = {}
     for kind in sorted({fact.kind for fact in facts}):
-        ladders[kind] = ladder([fact for fact in facts if fact.kind == kind], questions)
+        ladders[kind] = most_varied_first([fact for fact in facts if fact.kind == kind], questions)
     sizes = {
         kind: [n for n in range(1, len(steps) + 1) if most_repeated(steps[:n]) * (wrong + 1) <= n]
         for kind, steps in ladders.items()
@@ -157,19 +161,19 @@ def choose(facts: Sequence[Fact], questions: dict[Fact, str], count: int, wrong:
         }
         if not larger:
             raise ValueError(f"only {count - missing} of {count} facts have {wrong} false answers of their kind")
-        # The kind of which the smallest share is taken comes next; of two with the same share, the larger one.
+        # The next kind is the one with the smallest share taken so far; between equal shares, the larger kind.
         kind = min(larger, key=lambda name: (taken[name] / len(ladders[name]), -len(ladders[name]), name))
         taken[kind] = larger[kind]
     chosen = [fact for kind, n in taken.items() for fact in ladders[kind][:n]]
     return sorted(chosen, key=lambda fact: hash_fraction(questions[fact]))
 
 
-def rotations(facts: Sequence[Fact], wrong: int, seed: str) -> dict[Fact, list[str]]:
-    """False answers for every fact: the true answers of other facts of its kind, among the facts given.
+def false_answers(facts: Sequence[Fact], wrong: int, seed: str) -> dict[Fact, list[str]]:
+    """Give every fact false answers, which are the true answers of other facts of its kind.
 
     The facts of a kind stand in a circle, those with the same answer side by side, and each takes the answers found
-    at `wrong` fixed distances from it. So an answer is false exactly `wrong` times as often as it is true, and how
-    often an answer occurs does not tell whether it is right.
+    at `wrong` fixed distances from it. So an answer is false exactly `wrong` times as often as it is true, and its
+    frequency does not show whether it is right.
     """
     false: dict[Fact, list[str]] = {}
     for kind in sorted({fact.kind for fact in facts}):

@@ -2,8 +2,8 @@
 
     python scripts/samples/render_samples.py [--output_dir data/samples]
 
-The tables are read from `data/samples/*.tsv`; the Parquet files go to `<output_dir>/<owner>/<name>/<config>/`.
-The same tables give the same rows on every machine: all shuffles are seeded by fixed texts.
+The script reads the tables in `data/samples/*.tsv` and writes Parquet files to `<output_dir>/<owner>/<name>/<config>/`.
+The same tables give the same rows on every machine, because fixed texts seed all shuffles.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from scripts.samples.facts import (
     Fact,
     Kind,
     Misconception,
-    check,
-    choose,
+    check_facts,
+    choose_facts,
+    false_answers,
     fill,
     normalise_answer,
     query,
     read_facts,
     read_kinds,
     read_misconceptions,
-    rotations,
-    side,
+    split_of,
 )
 from scripts.samples.schemas import NQ, SCIQ, TRIVIAQA, TRUTHFULQA_CHOICES, TRUTHFULQA_GENERATION, WIKIQA, Row, write
 
@@ -41,13 +41,13 @@ WRONG_CHOICES = 3
 
 
 def nq_rows(facts: Sequence[Fact], questions: dict[Fact, str]) -> list[Row]:
-    """Rows of Natural Questions, open: a search query with all its correct answers."""
+    """Make rows of Natural Questions, open: a search query with all its correct answers."""
     return [{"question": query(questions[fact]), "answer": [fact.answer, *fact.aliases]} for fact in facts]
 
 
 def sciq_rows(facts: Sequence[Fact], questions: dict[Fact, str], kinds: dict[str, Kind], seed: str) -> list[Row]:
-    """Rows of SciQ: a question with three distractors, and a statement of the fact as its support."""
-    false = rotations(facts, WRONG_CHOICES, seed)
+    """Make rows of SciQ: a question with three distractors, and a statement of the fact as its support."""
+    false = false_answers(facts, WRONG_CHOICES, seed)
     return [
         {
             "question": questions[fact],
@@ -62,7 +62,7 @@ def sciq_rows(facts: Sequence[Fact], questions: dict[Fact, str], kinds: dict[str
 
 
 def triviaqa_rows(facts: Sequence[Fact], questions: dict[Fact, str], ids: dict[Fact, int]) -> list[Row]:
-    """Rows of TriviaQA without context: the pages and the search results are empty."""
+    """Make rows of TriviaQA without context: the pages and the search results are empty."""
     rows = []
     for fact in facts:
         aliases = [fact.answer, *fact.aliases]
@@ -93,8 +93,8 @@ def triviaqa_rows(facts: Sequence[Fact], questions: dict[Fact, str], ids: dict[F
 def wikiqa_rows(
     facts: Sequence[Fact], questions: dict[Fact, str], kinds: dict[str, Kind], ids: dict[Fact, int], seed: str
 ) -> list[Row]:
-    """Rows of WikiQA: for each question one sentence that answers it, and four that hold other answers."""
-    false = rotations(facts, WRONG_SENTENCES, seed)
+    """Make rows of WikiQA: for each question one sentence that answers it, and four that hold other answers."""
+    false = false_answers(facts, WRONG_SENTENCES, seed)
     rows = []
     for fact in facts:
         labelled = [(fact.answer, 1), *((answer, 0) for answer in false[fact])]
@@ -119,14 +119,14 @@ def truthfulqa_questions(
     kinds: dict[str, Kind],
     split: str,
 ) -> list[tuple[str, Misconception]]:
-    """One side's TruthfulQA, as pairs of category and statements: misconceptions first, then facts in their shape."""
-    own = [("Misconceptions", entry) for entry in misconceptions if side(entry.question) == split]
-    chosen = choose(facts, questions, COUNTS[split] - len(own), WRONG_CHOICES)
-    false = rotations(chosen, WRONG_CHOICES, f"truthful_qa/{split}")
+    """Return one split of TruthfulQA as pairs of category and statements: misconceptions, then facts in their shape."""
+    own = [("Misconceptions", entry) for entry in misconceptions if split_of(entry.question) == split]
+    chosen = choose_facts(facts, questions, COUNTS[split] - len(own), WRONG_CHOICES)
+    false = false_answers(chosen, WRONG_CHOICES, f"truthful_qa/{split}")
     for fact in chosen:
         kind = kinds[fact.kind]
         truthful = (fill(kind.statement, fact), fill(kind.restatement, fact))
-        # Both wordings are true and false alike, or the wording would tell.
+        # Both wordings occur in true and in false statements, or the wording would give the answer away.
         wordings = (kind.statement, kind.restatement, kind.statement)
         wrong = tuple(fill(wording, fact, answer) for wording, answer in zip(wordings, false[fact], strict=True))
         own.append((fact.kind.capitalize(), Misconception(questions[fact], truthful, wrong)))
@@ -134,12 +134,12 @@ def truthfulqa_questions(
 
 
 def labelled_choices(truthful: Sequence[str], false: Sequence[str]) -> Row:
-    """TruthfulQA's targets: the true choices labelled 1, then the false ones labelled 0."""
+    """Make TruthfulQA's targets: the true choices labelled 1, then the false ones labelled 0."""
     return {"choices": [*truthful, *false], "labels": [1] * len(truthful) + [0] * len(false)}
 
 
 def truthfulqa_choices_row(entry: Misconception) -> Row:
-    """A row of TruthfulQA's multiple choice."""
+    """Make a row of TruthfulQA's multiple-choice configuration."""
     return {
         "question": entry.question,
         "mc1_targets": labelled_choices(entry.truthful[:1], entry.false),
@@ -148,7 +148,7 @@ def truthfulqa_choices_row(entry: Misconception) -> Row:
 
 
 def truthfulqa_generation_row(category: str, entry: Misconception) -> Row:
-    """A row of TruthfulQA's generation; the questions that invite a known mistake are the adversarial ones."""
+    """Make a row of TruthfulQA's generation configuration. Questions that invite a known mistake are adversarial."""
     return {
         "type": "Adversarial" if category == "Misconceptions" else "Non-Adversarial",
         "category": category,
@@ -163,7 +163,7 @@ def truthfulqa_generation_row(category: str, entry: Misconception) -> Row:
 def render(
     facts: Sequence[Fact], kinds: Sequence[Kind], misconceptions: Sequence[Misconception]
 ) -> dict[str, list[Row]]:
-    """The rows of every file, by the file's path below the output folder.
+    """Make the rows of every file, by the file's path below the output folder.
 
     Args:
         facts: the facts of `facts.tsv`.
@@ -171,13 +171,15 @@ def render(
         misconceptions: the questions of `misconceptions.tsv`, for TruthfulQA alone.
 
     Returns:
-        The rows; each set has 200 questions on the training side and 100 on the evaluation side.
+        The rows. Each set has 200 training questions and 100 evaluation questions.
     """
     by_name = {kind.name: kind for kind in kinds}
     questions = {fact: fill(by_name[fact.kind].question, fact) for fact in facts}
-    check(facts, questions)
+    check_facts(facts, questions)
     chosen = {
-        split: choose([fact for fact in facts if side(questions[fact]) == split], questions, count, WRONG_SENTENCES)
+        split: choose_facts(
+            [fact for fact in facts if split_of(questions[fact]) == split], questions, count, WRONG_SENTENCES
+        )
         for split, count in COUNTS.items()
     }
     ids = {fact: place for place, fact in enumerate([*chosen[TRAIN], *chosen[VALIDATION]], start=1)}
@@ -190,7 +192,7 @@ def render(
         files[f"{TRIVIAQA}/{split}.parquet"] = triviaqa_rows(own, questions, ids)
         files[f"{WIKIQA}/{split}.parquet"] = wikiqa_rows(own, questions, by_name, ids, f"wiki_qa/{split}")
         truthfulqa += truthfulqa_questions(own, misconceptions, questions, by_name, split)
-    # TruthfulQA has one split only; its reader tells the sides apart by the same hash.
+    # TruthfulQA has one split only. Its reader divides it by the same hash.
     files[f"{TRUTHFULQA_CHOICES}/{VALIDATION}.parquet"] = [truthfulqa_choices_row(entry) for _, entry in truthfulqa]
     files[f"{TRUTHFULQA_GENERATION}/{VALIDATION}.parquet"] = [
         truthfulqa_generation_row(category, entry) for category, entry in truthfulqa
@@ -199,7 +201,7 @@ def render(
 
 
 def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
-    """`render` for the tables in a folder."""
+    """Read the tables in a folder and `render` them."""
     return render(
         read_facts(tables / "facts.tsv"),
         read_kinds(tables / "kinds.tsv"),
@@ -210,7 +212,7 @@ def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
 def main() -> None:
     """Render the tables that ship with the project."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=TABLES, help="where the sets go; the shipped ones' place")
+    parser.add_argument("--output_dir", type=Path, default=TABLES, help="default: data/samples")
     write(render_tables(), parser.parse_args().output_dir)
 
 

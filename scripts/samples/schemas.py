@@ -1,4 +1,4 @@
-"""The names and columns that the five sets have on the Hugging Face Hub, and Parquet files in them."""
+"""The names and columns of the five sets on the Hugging Face Hub, and a writer of Parquet files with these columns."""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ WIKIQA = "microsoft/wiki_qa/default"
 
 
 def struct(**fields: pa.DataType) -> pa.DataType:
-    """A struct type with the given fields, in their order."""
+    """Return a struct type with these fields, in their order."""
     return pa.struct(list(fields.items()))
 
 
 def schemas() -> dict[str, pa.Schema]:
-    """The columns of each set, as the Hub's files have them."""
+    """Return the columns of each set, as the Hub's files have them."""
     text, texts = pa.string(), pa.list_(pa.string())
     targets = struct(choices=texts, labels=pa.list_(pa.int32()))
     pages = struct(doc_source=texts, filename=texts, title=texts, wiki_context=texts)
@@ -72,7 +72,7 @@ def schemas() -> dict[str, pa.Schema]:
 
 
 def write(files: dict[str, list[Row]], folder: Path) -> None:
-    """Write each file's rows as Parquet below the folder."""
+    """Write each file's rows as Parquet below `folder`."""
     columns = schemas()
     for name, rows in files.items():
         path = folder / name

@@ -6,12 +6,13 @@ import pytest
 
 from data.answers import is_same_answer
 from data.errors import DataError
-from data.examples import Example
+from data.examples import Example, wrong_answers
 from data.hallucinations import with_model_answers, with_similar_answers
+from tests.toys import origins_of
 
 
 def example(question: str, answer: str, *wrong: str, aliases: tuple[str, ...] = ()) -> Example:
-    return Example("toy", question, (answer,), wrong, ("dataset",) * len(wrong), aliases=(answer, *aliases))
+    return Example("toy", question, (answer,), wrong_answers(wrong, "dataset"), aliases=(answer, *aliases))
 
 
 # More of each kind than the neighbours that are looked at, so that no other kind needs to serve.
@@ -29,7 +30,7 @@ def test_similar_answers_are_of_the_kind_asked_for() -> None:
     assert [e.question for e in found] == [e.question for e in POOL]
     for one in found:
         assert len(set(one.hallucinated)) == 3
-        assert one.origins == ("similar",) * 3
+        assert origins_of(one) == ("similar",) * 3
         kind = "writer" if one.question.startswith("who wrote") else "town"
         assert {answer.split()[0] for answer in one.hallucinated} == {kind}
         assert not set(one.hallucinated) & set(one.truthful)
@@ -38,9 +39,7 @@ def test_similar_answers_are_of_the_kind_asked_for() -> None:
 def test_similar_answers_leave_the_rest_of_an_example_as_it_is() -> None:
     one = Example("toy", "who wrote it", ("Homer",), aliases=("Homer", "a bard"), verbatim=True)
     found = with_similar_answers([one], [one, *BOOKS], count=1, seed=0)[0]
-    assert found == Example(
-        "toy", "who wrote it", ("Homer",), found.hallucinated, ("similar",), ("Homer", "a bard"), verbatim=True
-    )
+    assert found == Example("toy", "who wrote it", ("Homer",), found.wrong_answers, ("Homer", "a bard"), verbatim=True)
 
 
 def test_similar_answers_are_never_right_by_an_alias() -> None:
@@ -109,7 +108,7 @@ def test_similar_answers_top_up(own: tuple[str, ...], count: int, origins: tuple
     one = example("who wrote the novel", "Homer", *own)
     found = with_similar_answers([one], BOOKS, count=count, seed=0)[0]
     assert found.hallucinated[: len(own)] == own
-    assert found.origins == origins
+    assert origins_of(found) == origins
     assert len(found.hallucinated) == len(set(found.hallucinated)) == len(origins)
 
 
@@ -160,8 +159,7 @@ def test_model_answers_are_wrong_and_new() -> None:
             dataset="toy",
             question="who wrote emma",
             truthful=("Jane Austen",),
-            hallucinated=("Bram Stoker", "Mark Twain"),
-            origins=("model", "model"),
+            wrong_answers=wrong_answers(["Bram Stoker", "Mark Twain"], "model"),
             aliases=("Jane Austen", "J. Austen"),
         )
     ]

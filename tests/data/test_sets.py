@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from data import nq, sciq, triviaqa, truthfulqa, wikiqa
-from data.examples import Example, hash_fraction, normalise_question
+from data.examples import Example, hash_fraction, normalise_question, wrong_answers
+from tests.toys import origins_of
 
 
 def wikiqa_row(identity: str, answer: str, label: int) -> dict[str, Any]:
@@ -25,8 +26,6 @@ def test_nq_row() -> None:
             dataset="nq",
             question="who painted the night watch",
             truthful=("Rembrandt", "Rembrandt van Rijn"),
-            hallucinated=(),
-            origins=(),
             aliases=("Rembrandt", "Rembrandt van Rijn"),
             verbatim=False,
         )
@@ -58,8 +57,7 @@ def test_sciq_row() -> None:
             dataset="sciq",
             question="What gas do plants take in?",
             truthful=("carbon dioxide",),
-            hallucinated=("oxygen", "neon", "helium"),
-            origins=("dataset", "dataset", "dataset"),
+            wrong_answers=wrong_answers(["oxygen", "neon", "helium"], "dataset"),
             aliases=("carbon dioxide",),
             verbatim=False,
             support="Plants take in carbon dioxide.",
@@ -74,7 +72,7 @@ def test_sciq_passes_over_an_empty_distractor(distractors: tuple[str, ...], kept
     row = {"question": "What gas?", "correct_answer": "helium", "support": ""}
     row |= {f"distractor{number}": text for number, text in enumerate(distractors, start=1)}
     found = sciq.example(row)
-    assert (found.hallucinated, found.origins) == (kept, ("dataset",) * len(kept))
+    assert (found.hallucinated, origins_of(found)) == (kept, ("dataset",) * len(kept))
 
 
 def test_triviaqa_row() -> None:
@@ -88,8 +86,6 @@ def test_triviaqa_row() -> None:
             dataset="triviaqa",
             question="Which river runs through Cairo?",
             truthful=("Nile",),
-            hallucinated=(),
-            origins=(),
             aliases=("Nile", "Nile", "The Nyle", "River Nile"),
             verbatim=False,
         )
@@ -116,8 +112,7 @@ def test_truthfulqa_row() -> None:
             dataset="truthfulqa",
             question="Do bulls hate red?",
             truthful=truthful,
-            hallucinated=("Yes, red angers them", "They love red"),
-            origins=("dataset", "dataset"),
+            wrong_answers=wrong_answers(["Yes, red angers them", "They love red"], "dataset"),
             aliases=truthful,
             verbatim=False,
         )
@@ -144,8 +139,7 @@ def test_wikiqa_rows_are_grouped_by_question() -> None:
             dataset="wikiqa",
             question="how does Q2 work",
             truthful=("A spring uncoils.",),
-            hallucinated=("A lever turns.",),
-            origins=("dataset",),
+            wrong_answers=wrong_answers(["A lever turns."], "dataset"),
             aliases=("A spring uncoils.",),
             verbatim=False,
         ),
@@ -153,8 +147,7 @@ def test_wikiqa_rows_are_grouped_by_question() -> None:
             dataset="wikiqa",
             question="how does Q1 work",
             truthful=("Steam pushes a piston.",),
-            hallucinated=("It was built in a shed.", "It was sold."),
-            origins=("dataset", "dataset"),
+            wrong_answers=wrong_answers(["It was built in a shed.", "It was sold."], "dataset"),
             aliases=("Steam pushes a piston.",),
             verbatim=False,
         ),
@@ -173,9 +166,7 @@ def test_wikiqa_leaves_out_questions_that_cannot_be_ranked(labels: tuple[int, ..
         ({"question": " "}, "the question is empty"),
         ({"truthful": ()}, "'why' has no truthful answer"),
         ({"truthful": ("because", "")}, "'why' has no truthful answer, or an empty one"),
-        ({"hallucinated": (" ",), "origins": ("model",)}, "'why' has an empty hallucinated answer"),
-        ({"hallucinated": ("magic",)}, "1 hallucinated answers with 0 origins"),
-        ({"origins": ("model",)}, "0 hallucinated answers with 1 origins"),
+        ({"wrong_answers": wrong_answers([" "], "model")}, "'why' has an empty hallucinated answer"),
     ],
 )
 def test_example_that_is_not_one(fields: dict[str, Any], message: str) -> None:

@@ -1,8 +1,9 @@
-"""Where rows come from, and that no question is on both sides."""
+"""Where rows come from, and that no question is on both split."""
 
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 
 from data import nq, preferences, sciq, truthfulqa, wikiqa
 from data.errors import DataError
-from data.examples import Example, hash_fraction, normalise_question
-from data.sources import SETS, Split, load_split
+from data.examples import Example, hash_fraction, normalise_question, wrong_answers
+from data.sets import SETS
+from data.sources import DataSource, Split
 
 REAL_MIRROR = os.environ.get("EAVSS_DATASETS_ROOT")
 Row = dict[str, Any]
@@ -26,7 +28,7 @@ def write_parquet(path: Path, rows: list[Row]) -> None:
 
 def write_split(root: Path, module: Any, split: str, rows: list[Row]) -> Path:
     """One split of a mirror in Hub layout."""
-    path: Path = root / module.HUB_ID / module.CONFIG / f"{split}.parquet"
+    path: Path = root / module.SET.hub_id / module.SET.config / f"{split}.parquet"
     write_parquet(path, rows)
     return path
 
@@ -50,14 +52,14 @@ def questions(examples: list[Example]) -> list[str]:
     return [example.question for example in examples]
 
 
-def shared_questions(sides: Split) -> set[str]:
-    """The questions, normalised, that stand on both sides."""
-    train, evaluation = ({normalise_question(e.question) for e in side} for side in (sides.train, sides.evaluation))
+def shared_questions(split: Split) -> set[str]:
+    """The questions, normalised, that stand on both split."""
+    train, evaluation = ({normalise_question(e.question) for e in side} for side in (split.train, split.evaluation))
     return train & evaluation
 
 
-def both(sides: Split) -> list[Example]:
-    return sorted([*sides.train, *sides.evaluation], key=lambda example: example.question)
+def both(split: Split) -> list[Example]:
+    return sorted([*split.train, *split.evaluation], key=lambda example: example.question)
 
 
 def test_sets_are_the_five() -> None:
@@ -66,25 +68,25 @@ def test_sets_are_the_five() -> None:
 
 @pytest.mark.parametrize("dataset", SETS)
 def test_samples(dataset: str) -> None:
-    sides = load_split(dataset, "samples")
-    assert (len(sides.train), len(sides.evaluation)) == (200, 100)
-    assert shared_questions(sides) == set()
-    assert {example.dataset for example in both(sides)} == {dataset}
-    assert all(bool(example.hallucinated) == (dataset not in ("nq", "triviaqa")) for example in both(sides))
+    split = DataSource("samples").split(dataset)
+    assert (len(split.train), len(split.evaluation)) == (200, 100)
+    assert shared_questions(split) == set()
+    assert {example.dataset for example in both(split)} == {dataset}
+    assert all(bool(example.hallucinated) == (dataset not in ("nq", "triviaqa")) for example in both(split))
 
 
 @pytest.mark.skipif(not REAL_MIRROR, reason="EAVSS_DATASETS_ROOT is not set")
 @pytest.mark.parametrize("dataset", SETS)
 def test_real_rows(dataset: str) -> None:
-    sides = load_split(dataset, REAL_MIRROR)
-    assert min(len(sides.train), len(sides.evaluation)) > 50
-    assert shared_questions(sides) == set()
+    split = DataSource(REAL_MIRROR).split(dataset)
+    assert min(len(split.train), len(split.evaluation)) > 50
+    assert shared_questions(split) == set()
 
 
 def test_mirror(tmp_path: Path) -> None:
     write_split(tmp_path, nq, "train", nq_rows("who swam", "who ran"))
     write_split(tmp_path, nq, "validation", nq_rows("who flew"))
-    assert load_split("nq", str(tmp_path)) == Split(
+    assert DataSource(str(tmp_path)).split("nq") == Split(
         [
             Example("nq", "who swam", ("the answer to who swam",), aliases=("the answer to who swam",)),
             Example("nq", "who ran", ("the answer to who ran",), aliases=("the answer to who ran",)),
@@ -100,12 +102,12 @@ def test_mirrors_of_one_name_and_layout_give_their_own_rows(tmp_path: Path) -> N
         write_split(root, nq, "train", nq_rows(*(f"who is {name}" for name in runners)))
         write_split(root, nq, "validation", nq_rows(f"who trains {runners[0]}"))
     for _ in range(2):
-        sides = load_split("nq", str(first))
-        assert questions(sides.train) == ["who is ann", "who is bea", "who is cat"]
-        assert questions(sides.evaluation) == ["who trains ann"]
-        sides = load_split("nq", str(second))
-        assert questions(sides.train) == ["who is dan", "who is eve"]
-        assert questions(sides.evaluation) == ["who trains dan"]
+        split = DataSource(str(first)).split("nq")
+        assert questions(split.train) == ["who is ann", "who is bea", "who is cat"]
+        assert questions(split.evaluation) == ["who trains ann"]
+        split = DataSource(str(second)).split("nq")
+        assert questions(split.train) == ["who is dan", "who is eve"]
+        assert questions(split.evaluation) == ["who trains dan"]
 
 
 def test_changed_file_gives_its_new_rows(tmp_path: Path) -> None:
@@ -113,26 +115,26 @@ def test_changed_file_gives_its_new_rows(tmp_path: Path) -> None:
     for number, question in enumerate(("who swam", "who sank")):
         path = write_split(tmp_path, nq, "train", nq_rows(question))
         os.utime(path, (number, number))
-        assert questions(load_split("nq", str(tmp_path)).train) == [question]
+        assert questions(DataSource(str(tmp_path)).split("nq").train) == [question]
 
 
 def test_training_questions_that_are_in_validation_are_dropped(tmp_path: Path) -> None:
     """The same words are the same question, whatever their case, punctuation and answers."""
     write_split(tmp_path, nq, "train", nq_rows("who wrote emma", "who wrote 'Persuasion'?", "who wrote sanditon"))
     write_split(tmp_path, nq, "validation", nq_rows("Who wrote Emma?", "who wrote  persuasion", "who wrote it"))
-    sides = load_split("nq", str(tmp_path))
-    assert questions(sides.train) == ["who wrote sanditon"]
-    assert questions(sides.evaluation) == ["Who wrote Emma?", "who wrote  persuasion", "who wrote it"]
+    split = DataSource(str(tmp_path)).split("nq")
+    assert questions(split.train) == ["who wrote sanditon"]
+    assert questions(split.evaluation) == ["Who wrote Emma?", "who wrote  persuasion", "who wrote it"]
 
 
 def test_truthfulqa_is_split_in_halves_by_the_words_of_the_question(tmp_path: Path) -> None:
     targets = {"choices": ["Yes", "No"], "labels": [1, 0]}
     rows = [{"question": f"Is {i} odd?", "mc1_targets": targets, "mc2_targets": targets} for i in range(40)]
     write_split(tmp_path, truthfulqa, "validation", rows)
-    sides = load_split("truthfulqa", str(tmp_path))
-    assert sorted(questions(both(sides))) == sorted(row["question"] for row in rows)
-    assert all(hash_fraction(question) >= 0.5 for question in questions(sides.train))
-    assert all(hash_fraction(question) < 0.5 for question in questions(sides.evaluation))
+    split = DataSource(str(tmp_path)).split("truthfulqa")
+    assert sorted(questions(both(split))) == sorted(row["question"] for row in rows)
+    assert all(hash_fraction(question) >= 0.5 for question in questions(split.train))
+    assert all(hash_fraction(question) < 0.5 for question in questions(split.evaluation))
 
 
 def nq_row_without_an_answer(root: Path) -> Path:
@@ -144,7 +146,7 @@ def nq_without_a_column(root: Path) -> Path:
 
 
 def nq_without_a_file(root: Path) -> Path:
-    return root / nq.HUB_ID / nq.CONFIG / "train.parquet"
+    return root / nq.SET.hub_id / nq.SET.config / "train.parquet"
 
 
 def nq_not_parquet(root: Path) -> Path:
@@ -186,7 +188,7 @@ def test_fault_of_a_mirror_is_told_in_a_line_that_names_the_file(
 ) -> None:
     path = spoil(tmp_path)
     with pytest.raises(DataError) as caught:
-        load_split(dataset, str(tmp_path))
+        DataSource(str(tmp_path)).split(dataset)
     message = str(caught.value)
     assert str(path) in message
     assert what in message
@@ -206,7 +208,7 @@ def test_fault_of_a_mirror_is_told_in_a_line_that_names_the_file(
 )
 def test_unknown_data_set_is_told_in_a_line(dataset: str, root: str | None, what: str) -> None:
     with pytest.raises(DataError) as caught:
-        load_split(dataset, root)
+        DataSource(root).split(dataset)
     assert what in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -217,7 +219,7 @@ def test_unknown_data_set_is_told_in_a_line(dataset: str, root: str | None, what
 )
 def test_hub_out_of_reach_is_told_in_a_line_that_says_what_to_do(dataset: str, names: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match=r"cannot be loaded from the Hub: .*set datasets_root to ") as caught:
-        load_split(dataset)
+        DataSource().split(dataset)
     assert all(name in str(caught.value).partition(" cannot ")[0] for name in names)
     assert "\n" not in str(caught.value)
 
@@ -230,14 +232,13 @@ PREFERENCES: list[Row] = [
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.json", "pairs.parquet"])
 def test_strings_of_preferences_are_taken_as_they_stand(name: str, tmp_path: Path) -> None:
     path = write_preferences(tmp_path / name, PREFERENCES)
-    assert both(load_split(str(path), evaluation_share=0.5)) == sorted(
+    assert both(DataSource(evaluation_share=0.5).split(str(path))) == sorted(
         (
             Example(
                 dataset=str(path),
                 question=row["prompt"],
                 truthful=(row["chosen"],),
-                hallucinated=(" no",),
-                origins=("dataset",),
+                wrong_answers=wrong_answers([" no"], "dataset"),
                 aliases=(row["chosen"],),
                 verbatim=True,
             )
@@ -262,7 +263,7 @@ def test_conversation_of_one_turn(name: str, tmp_path: Path) -> None:
         for i in range(20)
     ]
     path = write_preferences(tmp_path / name, rows)
-    found = both(load_split(str(path), evaluation_share=0.5))
+    found = both(DataSource(evaluation_share=0.5).split(str(path)))
     assert sorted(questions(found)) == sorted(f"Is {i} odd?" for i in range(20))
     assert {(e.truthful, e.hallucinated, e.aliases, e.verbatim) for e in found} == {
         (("yes",), ("no",), ("yes",), False)
@@ -281,12 +282,11 @@ def test_rows_of_one_prompt_are_merged() -> None:
             dataset="toy",
             question="Is it?",
             truthful=("yes", "it is"),
-            hallucinated=("no", "it is not"),
-            origins=("dataset", "dataset"),
+            wrong_answers=wrong_answers(["no", "it is not"], "dataset"),
             aliases=("yes", "it is"),
             verbatim=True,
         ),
-        Example("toy", "Was it?", ("yes",), ("no",), ("dataset",), ("yes",), verbatim=True),
+        Example("toy", "Was it?", ("yes",), wrong_answers(["no"], "dataset"), ("yes",), verbatim=True),
     ]
 
 
@@ -334,7 +334,7 @@ def test_fault_of_a_preference_says_what_is_wrong(row: Row, what: str) -> None:
 def test_preferences_without_a_column_name_the_file_and_row(name: str, tmp_path: Path) -> None:
     path = write_preferences(tmp_path / name, [{"prompt": "Is it?", "chosen": "yes"}])
     with pytest.raises(DataError) as caught:
-        load_split(str(path))
+        DataSource().split(str(path))
     assert str(caught.value) == f"{path}: row 1: no rejected; each row needs prompt, chosen, rejected"
 
 
@@ -353,7 +353,7 @@ def test_broken_file_is_told_in_a_line_that_names_it(name: str, text: str, what:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        load_split(str(path))
+        DataSource().split(str(path))
     assert str(path) in str(caught.value)
     assert what in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -362,8 +362,8 @@ def test_broken_file_is_told_in_a_line_that_names_it(name: str, text: str, what:
 def test_evaluation_share_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     """A fifth of 200 prompts, give or take; the same ones when the rows are turned round and joined by others."""
     rows = [{"prompt": f"Is {number} odd?", "chosen": "yes", "rejected": "no"} for number in range(300)]
-    some = load_split(str(write_preferences(tmp_path / "some.jsonl", rows[:200])), evaluation_share=0.2)
-    every = load_split(str(write_preferences(tmp_path / "all.jsonl", rows[::-1])), evaluation_share=0.2)
+    some = DataSource(evaluation_share=0.2).split(str(write_preferences(tmp_path / "some.jsonl", rows[:200])))
+    every = DataSource(evaluation_share=0.2).split(str(write_preferences(tmp_path / "all.jsonl", rows[::-1])))
     assert 20 <= len(some.evaluation) <= 60
     assert len(some.train) + len(some.evaluation) == 200
     assert shared_questions(some) == shared_questions(every) == set()
@@ -383,20 +383,42 @@ def test_preferences_for_one_side_alone_are_an_error(
 ) -> None:
     path = write_preferences(tmp_path / "pairs.jsonl", rows)
     with pytest.raises(DataError) as caught:
-        load_split(str(path), evaluation_share=share)
+        DataSource(evaluation_share=share).split(str(path))
     assert str(caught.value).startswith(f"{path}: {counts} ")
 
 
 def test_hub_id_of_preferences_is_found_in_a_mirror(tmp_path: Path) -> None:
     write_parquet(tmp_path / "owner" / "pairs" / "default" / "train.parquet", PREFERENCES)
-    sides = load_split("owner/pairs", str(tmp_path), evaluation_share=0.5)
-    assert len(both(sides)) == 20
-    assert {example.dataset for example in both(sides)} == {"owner/pairs"}
+    split = DataSource(str(tmp_path), evaluation_share=0.5).split("owner/pairs")
+    assert len(both(split)) == 20
+    assert {example.dataset for example in both(split)} == {"owner/pairs"}
 
 
 def test_a_validation_side_is_carved_from_the_training_questions_alone() -> None:
     """A fifth of them, by another hash than any other side's; the evaluation side is not looked at."""
-    whole, chosen = load_split("truthfulqa", "samples"), load_split("truthfulqa", "samples", validation_share=0.2)
+    whole, chosen = (
+        DataSource("samples").split("truthfulqa"),
+        DataSource("samples", validation_share=0.2).split("truthfulqa"),
+    )
     assert sorted(questions([*chosen.train, *chosen.evaluation])) == sorted(questions(whole.train))
     assert 0.05 < len(chosen.evaluation) / len(whole.train) < 0.4
     assert not set(questions(chosen.evaluation)) & set(questions(whole.evaluation))
+
+
+def test_no_question_that_any_set_evaluates_on_is_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training question of one set that another set evaluates on, in other letters, is left out of `all`."""
+    source = DataSource("samples")
+    original = DataSource.split
+    shared = source.split("sciq").evaluation[0].question
+
+    def with_shared_question(self: DataSource, dataset: str) -> Split:
+        split = original(self, dataset)
+        if dataset != "nq":
+            return split
+        return replace(split, train=[replace(split.train[0], question=shared.upper()), *split.train[1:]])
+
+    monkeypatch.setattr(DataSource, "split", with_shared_question)
+    pools = dict(zip(SETS, source.training_pools("all"), strict=True))
+    assert shared.upper() not in questions(pools["nq"])
+    assert len(pools["nq"]) == len(original(source, "nq").train) - 1
+    assert shared.upper() in questions(source.training_pools("nq")[0])

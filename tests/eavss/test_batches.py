@@ -102,7 +102,7 @@ def test_tokenizer_without_an_end_adds_none() -> None:
 
 
 def test_pad() -> None:
-    """Lengths 4 and 2, padded with 9, which the first sequence has as a real token: told by length it stays."""
+    """Lengths 4 and 2, padded with 9, which is also a real token of the first sequence: the lengths decide."""
     batch = pad([TokenSequence((5, 9, 6, 9), 1, 3), TokenSequence((7, 8), 1, 2)], pad_id=9)
     assert batch.input_ids.tolist() == [[5, 9, 6, 9], [7, 8, 9, 9]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]

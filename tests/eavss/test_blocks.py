@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 
-from eavss.blocks import Blocks, capture_block_outputs, find_blocks
+from eavss.blocks import Blocks, capture_block_outputs, find_blocks, start_at_block
 from eavss.errors import EavssError
 from tests.toys import BLOCK_PATHS, BLOCKS, HIDDEN, VOCABULARY, count_hooks, tiny_model
 
@@ -191,3 +191,14 @@ def test_capture_without_a_forward_pass_is_an_error() -> None:
         capture_block_outputs(find_blocks(model), [3, 0], lambda *_: None),
     ):
         pass
+
+
+def test_starting_at_a_block_leaves_no_trace(model: PreTrainedModel) -> None:
+    hooks, ids = count_hooks(model), torch.arange(6).view(1, 6)
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        with pytest.raises(EavssError), start_at_block(find_blocks(model), 2, torch.zeros(1, 6, 32)):
+            raise EavssError("inside")
+        assert torch.equal(model(input_ids=ids).logits, before)
+    assert count_hooks(model) == hooks
+    assert all("forward" not in vars(block) for block in find_blocks(model).modules)

@@ -1,15 +1,14 @@
 """Counted costs, by hand and against what a real training step takes."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from eavss.costs import ForwardCosts, forward_costs
-from tests.toys import BLOCKS, HIDDEN, VOCABULARY, arguments, tiny_model
+from tests.toys import BLOCKS, HIDDEN, VOCABULARY, tiny_model
 from train.model.lora import add_lora, lora_parameters
+from train.recipe.settings import LoraSettings
 
 
 def test_training_costs_by_hand() -> None:
@@ -37,12 +36,12 @@ def test_forward_costs_by_hand() -> None:
 
 
 @pytest.mark.parametrize("layers", [[2, 3], [1], [0, 1, 2, 3]])
-def test_the_estimate_is_what_a_step_takes(model: PreTrainedModel, layers: list[int], tmp_path: Path) -> None:
-    args, _ = arguments(tmp_path)
+def test_the_estimate_is_what_a_step_takes(model: PreTrainedModel, layers: list[int]) -> None:
+    settings = LoraSettings()
     estimate = forward_costs(model).training(
-        layers, tokens=40, predicted=40, lora_parameters=lora_parameters(model, args), cached=False
+        layers, tokens=40, predicted=40, lora_parameters=lora_parameters(model, settings), cached=False
     )
-    adapted = add_lora(model, layers, args)
+    adapted = add_lora(model, layers, settings)
     with FlopCounterMode(display=False) as counter:
         adapted(input_ids=torch.ones(2, 20, dtype=torch.long), use_cache=False).logits.sum().backward()
     assert counter.get_total_flops() == pytest.approx(estimate, rel=0.12)

@@ -14,7 +14,7 @@ def numbers(moments: TokenMoments) -> dict[str, float]:
 
 
 def moments_of(hidden: Tensor, mask: Tensor) -> TokenMoments:
-    """Of one block."""
+    """Token statistics of one block."""
     found = summarise(hidden, hidden, mask.unsqueeze(1))
     return token_moments(found.statistics.unsqueeze(0), found.means[:, 0].unsqueeze(0), mask)
 

@@ -263,7 +263,8 @@ def test_layer_scores_are_those_of_the_profile(model: PreTrainedModel) -> None:
     profile = profile_model(model, [paired(QUESTIONS)])
     found = profile.layer_scores()
     assert [layer["layer"] for layer in found] == list(range(BLOCKS))
-    assert [layer["hsav"] for layer in found] == pytest.approx(scores.hsav(profile.differences.double()).tolist())
+    shares = scores.systematic_share(profile.differences.double())
+    assert [layer["hsav"] for layer in found] == pytest.approx(scores.hsav_of_shares(shares).tolist())
     assert [layer["avss"]["paper"] for layer in found] == pytest.approx(scores.avss(profile.all_tokens).tolist())
     assert found[-1]["cavss"] == pytest.approx(1)
     kinds = {type(layer[key]) for layer in found for key in ("hsav", "hss", "navss", "cavss", "block_influence")}
@@ -272,7 +273,7 @@ def test_layer_scores_are_those_of_the_profile(model: PreTrainedModel) -> None:
 
 
 def without(questions: list[Question], number: int, kind: str) -> list[Question]:
-    """The questions, of which one lacks the answers of a kind."""
+    """Return the questions, one without its answers of a kind."""
     spoiled = list(questions)
     kept = {"truthful": questions[number].truthful, "hallucinated": questions[number].hallucinated, kind: []}
     spoiled[number] = Question(**kept)

@@ -180,6 +180,12 @@ def test_contrast_scores_of_many_blocks_are_those_of_each() -> None:
             assert found[layer].item() == pytest.approx(score(differences[:, layer : layer + 1]).item())
 
 
+def test_contrast_scores_of_shares_by_hand() -> None:
+    """Mean (0.5 + 0.01 + 0 + 0.49) / 4 = 0.25 over a half that is below 0.02: 0.5. With none below, over 1/4."""
+    shares = torch.tensor([[0.5, 0.01, 0.0, 0.49], [0.5, 0.5, 0.5, 0.5]])
+    assert scores.eavss_of_shares(shares).tolist() == pytest.approx([0.5, 2.0])
+
+
 def test_eavss_conditional() -> None:
     """AV / AS of the hallucinated answers' tokens: 3 / 0.2 = 15 and 5 / 0.05 = 100."""
     torch.testing.assert_close(scores.eavss_conditional(moments()), torch.tensor([15.0, 100.0]).double())

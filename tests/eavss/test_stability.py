@@ -11,8 +11,6 @@ from eavss.stability import (
     bootstrap_weights,
     random_flips,
     random_halves,
-    reduce_eavss,
-    reduce_hsav,
     resampled_scores,
     stability,
     tau,
@@ -32,22 +30,26 @@ def test_equal_weights_give_the_plain_share() -> None:
     differences = changes()
     ones = torch.ones(1, 40)
     torch.testing.assert_close(weighted_shares(differences[:, 3], ones)[0], scores.systematic_share(differences)[3])
-    torch.testing.assert_close(resampled_scores(differences, ones)[0], scores.eavss_contrast(differences.double()))
-    torch.testing.assert_close(resampled_scores(differences, ones, reduce_hsav)[0], scores.hsav(differences.double()))
+    shares = scores.systematic_share(differences.double())
+    torch.testing.assert_close(resampled_scores(differences, ones)[0], scores.eavss_of_shares(shares))
+    torch.testing.assert_close(
+        resampled_scores(differences, ones, scores.hsav_of_shares)[0], scores.hsav_of_shares(shares)
+    )
 
 
 def test_weights_of_one_and_zero_are_the_questions_left() -> None:
     differences = changes()
     weights = (torch.arange(40) % 3 > 0).long().unsqueeze(0)
-    kept = scores.eavss_contrast(differences[weights[0].bool()].double())
-    torch.testing.assert_close(resampled_scores(differences, weights)[0], kept)
+    kept = scores.systematic_share(differences[weights[0].bool()].double())
+    torch.testing.assert_close(resampled_scores(differences, weights)[0], scores.eavss_of_shares(kept))
 
 
 def test_negative_weights_are_flipped_questions() -> None:
     differences = changes()
     signs = random_flips(40, 3, seed=1)
     for row, sign in zip(resampled_scores(differences, signs), signs, strict=True):
-        torch.testing.assert_close(row, scores.eavss_contrast(differences.double() * sign.view(-1, 1, 1)))
+        flipped = scores.systematic_share(differences.double() * sign.view(-1, 1, 1))
+        torch.testing.assert_close(row, scores.eavss_of_shares(flipped))
 
 
 def test_a_question_drawn_twice_makes_no_pair_with_itself() -> None:
@@ -62,7 +64,7 @@ def test_a_question_drawn_twice_makes_no_pair_with_itself() -> None:
 
 def test_the_bootstrap_does_not_raise_what_has_no_signal() -> None:
     differences = changes(questions=60, units=200, signal=0.0)
-    draws = resampled_scores(differences, bootstrap_weights(60, 200, seed=0), reduce_hsav)
+    draws = resampled_scores(differences, bootstrap_weights(60, 200, seed=0), scores.hsav_of_shares)
     assert draws.mean().abs().item() < 0.004  # a naive bootstrap is off by 1 / n = 0.017
 
 
@@ -97,12 +99,6 @@ def test_two_questions_are_few_but_no_error() -> None:
 def test_tau() -> None:
     """Orders 1 2 3 4 and 1 2 4 3: five of six pairs agree, one does not, (5 - 1) / 6."""
     assert tau(torch.tensor([1.0, 2, 3, 4]), torch.tensor([1.0, 2, 4, 3])) == pytest.approx(4 / 6)
-
-
-def test_eavss_reduces_to_the_mean_over_the_share_of_silent_units() -> None:
-    """Mean (0.5 + 0.01 + 0 + 0.49) / 4 = 0.25 over a half that is below 0.02: 0.5. With none below, over 1/4."""
-    assert reduce_eavss(torch.tensor([[0.5, 0.01, 0.0, 0.49]])).item() == pytest.approx(0.5)
-    assert reduce_eavss(torch.tensor([[0.5, 0.5, 0.5, 0.5]])).item() == pytest.approx(2.0)
 
 
 def test_the_cheapest_choice_that_is_as_good() -> None:

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from scripts import export_checkpoint
-from tests.toys import save_tiny
 from train.model.lora import trainable_blocks
 from train.recipe.arguments import REPOSITORY
 
@@ -41,7 +40,13 @@ def launch(ranks: int, output: Path, options: dict[str, str]) -> subprocess.Comp
     return subprocess.run(
         [*start, "train/contrastive.py", "--config", "recipes/demo.yaml", "--output_dir", str(output), *words],
         cwd=REPOSITORY,
-        env=os.environ | {"EAVSS_CACHE": str(output.parent / "cache"), "PATH": f"{python.parent}:{os.environ['PATH']}"},
+        # One thread: tiny models need no more, and two ranks that each take every core wait for one another.
+        env=os.environ
+        | {
+            "EAVSS_CACHE": str(output.parent / "cache"),
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{python.parent}:{os.environ['PATH']}",
+        },
         capture_output=True,
         text=True,
         timeout=900,
@@ -50,9 +55,8 @@ def launch(ranks: int, output: Path, options: dict[str, str]) -> subprocess.Comp
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-    options = {"--model_name_or_path": str(folder), "--select_fraction": "0.5", "--dtype": "float32"}
+def tiny(saved_model: Path) -> dict[str, str]:
+    options = {"--model_name_or_path": str(saved_model), "--select_fraction": "0.5", "--dtype": "float32"}
     return options | {"--replay_weight": "1"}
 
 
@@ -158,21 +162,13 @@ def test_a_resumed_run_continues_where_it_stopped(
         assert (tensor - adapters[1][name]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"--layers": "2 30"}, "layers: [30] lie outside the model's blocks, which are 0 to 3"),
-        ({"--dataset": "trivia"}, "dataset: 'trivia' is neither one of nq"),
-    ],
-)
-def test_a_users_mistake_is_one_line_however_many_ranks(
-    options: dict[str, str], message: str, tiny: dict[str, str], tmp_path: Path
-) -> None:
-    done = launch(2, tmp_path / "run", tiny | options)
+def test_a_users_mistake_is_one_line_however_many_ranks(tiny: dict[str, str], tmp_path: Path) -> None:
+    """Every rank finds the mistake, and one of them prints it."""
+    done = launch(2, tmp_path / "run", tiny | {"--layers": "2 30"})
     assert done.returncode == 2
     printed = done.stdout + done.stderr
     assert printed.count("error: ") == 1
-    assert f"error: {message}" in printed
+    assert "error: layers: [30] lie outside the model's blocks, which are 0 to 3" in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "run" / "results.json").exists()
 
@@ -187,17 +183,3 @@ def test_a_checkpoint_of_any_stage_can_be_exported(stage: str, runs: dict[str, P
     )
     assert exported.keys() == trained.keys()
     assert all(torch.equal(exported[name], trained[name]) for name in trained)
-
-
-def test_a_missing_checkpoint_is_told_before_anything_is_written(tiny: dict[str, str], tmp_path: Path) -> None:
-    done = launch(0, tmp_path / "run", tiny | {"--resume_from_checkpoint": "true"})
-    assert done.returncode == 2
-    assert "error: resume_from_checkpoint: there is no checkpoint in" in done.stderr
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
-    done = launch(0, tmp_path / "run", {"--model_name_or_path": "outputs/models/none"})
-    assert done.returncode == 2
-    assert "error: model_name_or_path: no folder outputs/models/none; give a folder or a Hub id" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""docs/tutorial.md, run from top to bottom as it stands."""
+"""The code of docs/tutorial.md runs from top to bottom and gives what the page says."""
 
 import re
 from pathlib import Path

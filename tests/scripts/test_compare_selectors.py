@@ -9,25 +9,24 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from eavss.selectors import Selection
 from scripts.compare_selectors import run
-from tests.toys import BLOCKS, save_tiny
+from tests.toys import BLOCKS
 from train.batching.encoding import Encoder
 from train.comparison.trials import Trials
-from train.evaluation.benchmarks import leading_metric, load_benchmarks
+from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
 from train.recipe.arguments import REPOSITORY
 from train.recipe.parse import parse
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("model"))
+TWO_RATES = ("--learning_rates", "1e-3", "3e-3")
+NO_REPLAY = ("--replay_weight", "0")  # saves the texts that the model would write
 
 
 def words(model: Path, cells: Path, *more: str) -> list[str]:
     common = ["--model_name_or_path", str(model), "--datasets_root", "samples", "--dtype", "float32"]
     small = ["--train_questions", "12", "--score_questions", "12", "--eval_limit", "10", "--select_fraction", "0.5"]
-    fast = ["--steps", "3", "--learning_rates", "1e-3", "3e-3", "--per_device_train_batch_size", "4"]
+    fast = ["--steps", "3", "--learning_rates", "3e-3", "--per_device_train_batch_size", "4"]
     return [*common, *small, *fast, "--cells", str(cells), *more]
 
 
@@ -37,14 +36,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_matrix_is_run_resumed_and_summed_up(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = []
     original = Trials.run
     monkeypatch.setattr(Trials, "run", lambda self, layers, *rest: runs.append(layers) or original(self, layers, *rest))  # type: ignore[func-returns-value]
     cells = tmp_path / "cells.jsonl"
-    choice = ["--datasets", "sciq", "--selectors", "last", "middle", "all", "random:0"]
-    assert run(words(model, cells, *choice, "--seeds", "0")) == 0
+    choice = ["--datasets", "sciq", "--selectors", "last", "middle", "all", "random:0", *TWO_RATES]
+    assert run(words(saved_model, cells, *choice, "--seeds", "0")) == 0
     grid, found = read(cells)[:4], read(cells)[4:]
     assert [(cell["budget"], len(cell["layers"])) for cell in grid] == [
         ("grid", 2),
@@ -69,50 +68,54 @@ def test_a_matrix_is_run_resumed_and_summed_up(
 
     before = len(runs)
     figures, picture = tmp_path / "figures.json", tmp_path / "gain.png"
-    assert run(words(model, cells, *choice, "--seeds", "0", "--json", str(figures), "--plot", str(picture))) == 0
+    assert run(words(saved_model, cells, *choice, "--seeds", "0", "--json", str(figures), "--plot", str(picture))) == 0
     assert len(runs) == before
     record = json.loads(figures.read_text())
     assert record["cells"] == found
-    assert run(words(model, cells, "--datasets", "sciq", "--selectors", "probe", "--report_only")) == 0
+    assert (
+        run(words(saved_model, cells, "--datasets", "sciq", "--selectors", "probe", *TWO_RATES, "--report_only")) == 0
+    )
     assert len(runs) == before
     assert "| sciq | steps | last |" in capsys.readouterr().out
     assert {row["selector"] for row in record["summary"]} == {"last", "middle", "all", "random"}
     assert picture.read_bytes().startswith(b"\x89PNG")
 
-    assert (
-        run(words(model, cells, "--datasets", "sciq", "--selectors", "last", "middle", "all", "--seeds", "0", "1")) == 0
-    )
+    fewer = ["--datasets", "sciq", "--selectors", "last", "middle", "all", *TWO_RATES]
+    assert run(words(saved_model, cells, *fewer, "--seeds", "0", "1")) == 0
     assert len(runs) == before + 3
 
 
-def test_before_is_the_base_without_an_adapter(model: Path, tmp_path: Path) -> None:
+def test_before_is_the_base_without_an_adapter(saved_model: Path, tmp_path: Path) -> None:
     """And a gain is what the adapter adds to it, to the digits that are kept."""
     cells = tmp_path / "cells.jsonl"
-    given = words(model, cells, "--datasets", "truthfulqa", "--selectors", "last", "--seeds", "5")
+    given = words(saved_model, cells, "--datasets", "truthfulqa", "--selectors", "last", "--seeds", "5", *NO_REPLAY)
     assert run([*given, "--lora_r", "64"]) == 0
     args, _ = parse(
         ["--config", str(REPOSITORY / "recipes/truthfulqa.yaml"), "--output_dir", str(tmp_path), *given[:4]]
     )
-    args = replace(args, eval_limit=10, dtype="float32")
-    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    scorer = AnswerScorer(base, Encoder(AutoTokenizer.from_pretrained(model), "plain", 512), 512)
-    expected = leading_metric(scorer, load_benchmarks(replace(args, evaluate_on=["truthfulqa"]), 0)[0], "")
+    settings = replace(args.evaluation, sets=("truthfulqa",), limit=10)
+    base = AutoModelForCausalLM.from_pretrained(saved_model, dtype=torch.float32)
+    scorer = AnswerScorer(base, Encoder(AutoTokenizer.from_pretrained(saved_model), "plain", 512), 512)
+    expected = leading_values(scorer, load_benchmarks(settings, 0)[0], "")
     found = next(cell for cell in read(cells) if cell["budget"] == "steps")
     assert found["before"] == pytest.approx(sum(expected) / len(expected), abs=1e-4)
     assert found["gain"] != 0
 
 
-def test_choices_of_the_same_blocks_share_a_run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trials, "layers", lambda self, name: [2, 3])
+def test_choices_of_the_same_blocks_share_a_run(
+    saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trials, "selection", lambda self, name: Selection((2, 3), name))
     cells = tmp_path / "cells.jsonl"
-    assert run(words(model, cells, "--datasets", "nq", "--selectors", "probe", "hsav", "--seeds", "0")) == 0
+    choice = ["--datasets", "nq", "--selectors", "probe", "hsav", "--seeds", "0", *NO_REPLAY]
+    assert run(words(saved_model, cells, *choice)) == 0
     probe, hsav = [[c for c in read(cells) if c["selector"] == name] for name in ("probe", "hsav")]
     assert [c | {"selector": "hsav"} for c in probe] == hsav
 
 
-def test_listed_blocks_take_a_rate_of_their_own_number(model: Path, tmp_path: Path) -> None:
+def test_listed_blocks_take_a_rate_of_their_own_number(saved_model: Path, tmp_path: Path) -> None:
     cells = tmp_path / "cells.jsonl"
-    given = words(model, cells, "--datasets", "nq", "--seeds", "0")
+    given = words(saved_model, cells, "--datasets", "nq", "--seeds", "0", *NO_REPLAY)
     assert run([*given, "--selectors", "layers:3,0,2", "layers:1,2"]) == 0
     grid = {cell["selector"] for cell in read(cells) if cell["budget"] == "grid"}
     assert grid == {"random:1000", "layers:3,0,2"}
@@ -121,11 +124,11 @@ def test_listed_blocks_take_a_rate_of_their_own_number(model: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_the_base_is_left_as_it_was(model: Path, tmp_path: Path) -> None:
+def test_the_base_is_left_as_it_was(saved_model: Path, tmp_path: Path) -> None:
     """The same choice after another one gains the same: nothing of an adapter stays."""
     alone, after = tmp_path / "alone.jsonl", tmp_path / "after.jsonl"
-    assert run(words(model, alone, "--datasets", "nq", "--selectors", "last", "--seeds", "0")) == 0
-    assert run(words(model, after, "--datasets", "nq", "--selectors", "middle", "last", "--seeds", "0")) == 0
+    assert run(words(saved_model, alone, "--datasets", "nq", "--selectors", "last", "--seeds", "0")) == 0
+    assert run(words(saved_model, after, "--datasets", "nq", "--selectors", "middle", "last", "--seeds", "0")) == 0
     gains = [next(c["gains"] for c in read(path) if c["selector"] == "last") for path in (alone, after)]
     assert gains[0] == gains[1]
 
@@ -144,21 +147,21 @@ def test_the_base_is_left_as_it_was(model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_users_mistake_is_one_line(
-    more: list[str], message: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], message: str, saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = words(model, tmp_path / "cells.jsonl")
+    given = words(saved_model, tmp_path / "cells.jsonl")
     assert run([word for word in given if word not in ("--steps", "3") or "--steps" not in more] + more) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "cells.jsonl").exists()
 
 
 def test_cells_of_other_settings_or_no_cells_are_left_alone(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cells = tmp_path / "cells.jsonl"
     line = json.dumps({"settings": "other", "dataset": "nq", "budget": "grid"}) + "\n"
     for text, message in ((line, "were made with other settings"), ("notes\n", "holds something else than cells")):
         cells.write_text(text)
-        assert run(words(model, cells, "--datasets", "nq", "--selectors", "last")) == 2
+        assert run(words(saved_model, cells, "--datasets", "nq", "--selectors", "last")) == 2
         assert message in capsys.readouterr().err
         assert cells.read_text() == text

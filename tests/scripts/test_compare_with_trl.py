@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from scripts.compare_with_trl import read_examples, run
-from tests.toys import save_tiny
 from train.contrastive import run as train
 from train.recipe.arguments import REPOSITORY
 from train.runtime.errors import RecipeError
@@ -20,11 +19,11 @@ WORDS = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("trl")
-    words = WORDS | {"--model_name_or_path": str(save_tiny(root / "tiny")), "--output_dir": str(root / "run")}
+def folder(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("trl") / "run"
+    words = WORDS | {"--model_name_or_path": str(saved_model), "--output_dir": str(output)}
     assert train([word for pair in words.items() for word in pair]) == 0
-    return root / "run"
+    return output
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from data.sources import SETS
+from data.sets import SETS
 from scripts.run_benchmarks import run
 from tests.toys import tiny_model, tiny_tokenizer
 

@@ -14,14 +14,14 @@ from scripts.samples.facts import (
     VALIDATION,
     Fact,
     Kind,
-    choose,
+    choose_facts,
+    false_answers,
     fill,
     normalise_answer,
     query,
     read_facts,
     read_kinds,
     read_misconceptions,
-    rotations,
 )
 from scripts.samples.render_samples import COUNTS, render_tables
 from scripts.samples.schemas import (
@@ -60,12 +60,12 @@ def sentence_answers(kind: str) -> dict[str, str]:
     return {fill(KINDS[kind].sentence, fact): fact.answer for fact in FACTS if fact.kind == kind}
 
 
-def sides(rows: list[Row]) -> dict[str, list[Row]]:
-    """TruthfulQA's rows by side, as its reader splits them."""
-    by_side: dict[str, list[Row]] = {TRAIN: [], VALIDATION: []}
+def splits(rows: list[Row]) -> dict[str, list[Row]]:
+    """Divide TruthfulQA's rows into splits, as its reader does."""
+    by_split: dict[str, list[Row]] = {TRAIN: [], VALIDATION: []}
     for row in rows:
-        by_side[VALIDATION if hash_fraction(row["question"]) < 0.5 else TRAIN].append(row)
-    return by_side
+        by_split[VALIDATION if hash_fraction(row["question"]) < 0.5 else TRAIN].append(row)
+    return by_split
 
 
 def test_every_question_is_unique() -> None:
@@ -155,7 +155,7 @@ def test_counts(name: str, split: str) -> None:
 @pytest.mark.parametrize("name", [TRUTHFULQA_CHOICES, TRUTHFULQA_GENERATION])
 def test_truthfulqa_counts(name: str) -> None:
     rows = RENDERED[f"{name}/{VALIDATION}.parquet"]
-    assert {split: len(own) for split, own in sides(rows).items()} == COUNTS
+    assert {split: len(own) for split, own in splits(rows).items()} == COUNTS
     assert len({normalise_question(row["question"]) for row in rows}) == len(rows)
 
 
@@ -168,7 +168,7 @@ def test_no_fact_is_on_both_sides() -> None:
                 assert (hash_fraction(row["question"]) < 0.5) == (split == VALIDATION)
     assert {len(splits) for splits in where.values()} == {1}
     assert Counter(split for splits in where.values() for split in splits) == COUNTS
-    for split, rows in sides(RENDERED[f"{TRUTHFULQA_CHOICES}/{VALIDATION}.parquet"]).items():
+    for split, rows in splits(RENDERED[f"{TRUTHFULQA_CHOICES}/{VALIDATION}.parquet"]).items():
         for row in rows:
             if normalise_question(row["question"]) in BY_QUESTION:
                 assert where[fact_of(row)] == {split}
@@ -256,7 +256,7 @@ def test_truthfulqa_rows() -> None:
 
 
 def test_truthfulqa_false_statements_are_of_the_same_side() -> None:
-    for rows in sides(RENDERED[f"{TRUTHFULQA_GENERATION}/{VALIDATION}.parquet"]).values():
+    for rows in splits(RENDERED[f"{TRUTHFULQA_GENERATION}/{VALIDATION}.parquet"]).values():
         pairs = []
         for row in rows:
             if row["category"] == "Misconceptions":
@@ -277,13 +277,13 @@ def test_choose_leaves_out_kinds_with_too_few_answers() -> None:
     facts = [Fact("large", str(number), f"answer {number}", ()) for number in range(8)]
     facts += [Fact("small", str(number), f"answer {number}", ()) for number in range(3)]
     questions = {fact: f"{fact.kind} {fact.subject}" for fact in facts}
-    chosen = choose(facts, questions, count=6, wrong=3)
+    chosen = choose_facts(facts, questions, count=6, wrong=3)
     assert {fact.kind for fact in chosen} == {"large"}
     with pytest.raises(ValueError, match="only 8 of 9 facts"):
-        choose(facts, questions, count=9, wrong=3)
+        choose_facts(facts, questions, count=9, wrong=3)
 
 
 def test_rotations_need_enough_answers() -> None:
     facts = [Fact("kind", str(number), f"answer {number % 2}", ()) for number in range(8)]
     with pytest.raises(ValueError, match="cannot have the false answers"):
-        rotations(facts, wrong=3, seed="test")
+        false_answers(facts, wrong=3, seed="test")

@@ -55,7 +55,7 @@ def test_a_users_mistake_is_one_line(model: Path, tmp_path: Path, capsys: pytest
 def test_rankings_are_compared_with_those_of_other_files(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same scores agree wholly, turned round not at all; another number of blocks is told."""
+    """The same scores agree fully, reversed ones not at all; another number of blocks is an error."""
     first, turned, short = (tmp_path / f"{name}.json" for name in ("first", "turned", "short"))
     assert run(words(model, "--json", str(first))) == 0
     record = json.loads(first.read_text())

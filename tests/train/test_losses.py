@@ -1,11 +1,13 @@
 """Each term of the loss, against values worked by hand."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
 
-from train.losses import cross_entropy, dpo, infonce
+from train.losses import TERMS, LossWeights, cross_entropy, dpo, infonce, weighted_sum
+from train.recipe.arguments import REPOSITORY, EavssArguments
 
 
 def test_cross_entropy_is_a_mean_of_means() -> None:
@@ -47,3 +49,20 @@ def test_infonce_averages_over_blocks() -> None:
     both = infonce(torch.cat([one, other]), torch.cat([other, one]), torch.cat([one, one]), 0.1)
     apart = (infonce(one, other, one, 0.1) + infonce(other, one, one, 0.1)) / 2
     assert both.item() == pytest.approx(apart.item(), rel=1e-5)
+
+
+def test_every_term_has_a_weight_in_the_recipe_and_a_place_in_the_documents() -> None:
+    keys = {field.name for field in fields(EavssArguments)}
+    method = (REPOSITORY / "docs/method.md").read_text(encoding="utf-8")
+    for term in TERMS:
+        assert f"{term.name}_weight" in keys
+        assert LossWeights(**{term.name: 0.25}).of(term.name) == 0.25
+        assert term.label.lower() in method.lower()
+    assert set(LossWeights().by_name()) == {term.name for term in TERMS}
+
+
+def test_a_part_adds_its_share_of_the_pairs_and_the_whole_of_a_replayed_text() -> None:
+    """Weights 2 and 3 on values 5 and 7, half of the pairs: (2 * 5) * 0.5 + 3 * 7 = 26. DPO's weight is 0."""
+    values = {"ce": torch.tensor(5.0), "dpo": torch.tensor(11.0), "replay": torch.tensor(7.0)}
+    weights = LossWeights(ce=2.0, dpo=0.0, replay=3.0)
+    assert weighted_sum(values, weights, share=0.5).item() == 26.0

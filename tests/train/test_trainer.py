@@ -8,7 +8,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from eavss.blocks import find_blocks
-from tests.toys import BLOCKS, VOCABULARY, train_toy
+from eavss.selectors import Selection
+from tests.toys import BLOCKS, VOCABULARY, arguments, toy_setup, train_toy
+from train.batching.pairs import MicroBatch
 from train.model.adapter_files import save_adapter
 from train.runtime.errors import RecipeError
 
@@ -70,7 +72,7 @@ def test_the_backward_pass_stops_at_the_lowest_selected_block(cache: str, checkp
         norm.register_forward_hook(lambda *_a, number=number: forward.append(number))
         block.register_full_backward_hook(lambda *_a, number=number: backward.append(number))
     adapted.train()
-    trainer.compute_loss(adapted, {"pairs": list(trainer.train_dataset)[:2], "share": 1.0}).backward()
+    trainer.compute_loss(adapted, {"part": MicroBatch(list(trainer.train_dataset)[:2])}).backward()
     assert sorted(backward) == [1, 2, 3]
     again = [1, 2, 3] if checkpointing == "true" else []
     assert sorted(forward) == sorted([*range(0 if cache == "0" else 1, BLOCKS), *again])
@@ -88,7 +90,7 @@ def test_nothing_as_large_as_all_logits_is_made(tmp_path: Path) -> None:
     pairs = list(trainer.train_dataset)[:4]
     predicted = sum(len(s) - s.answer_start for pair in pairs for s in pair.sequences)
     with LargestLogits() as seen:
-        trainer.compute_loss(adapted, {"pairs": pairs, "share": 1.0}).backward()
+        trainer.compute_loss(adapted, {"part": MicroBatch(pairs)}).backward()
     assert seen.rows == predicted
 
 
@@ -126,3 +128,13 @@ def test_trackers_get_every_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_tracker_that_is_not_installed_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"report_to: \['codecarbon'\] should be none, or trackers"):
         train_toy(tmp_path, "--report_to", "codecarbon")
+
+
+def test_the_callers_arguments_are_left_as_they_are(tmp_path: Path) -> None:
+    args, training = arguments(tmp_path, "--max_steps", "1", "--activation_checkpointing", "true")
+    before = training.to_dict()
+    setup, selection = toy_setup(args), Selection((1, 2), "layers")
+    trainer = setup.trainer(selection, training)
+    trainer.train()
+    assert training.to_dict() == before
+    assert training.activation_checkpointing

@@ -1,4 +1,4 @@
-"""The frozen-prefix caches on disk.
+"""The block-input caches on disk.
 
 $EAVSS_CACHE/prefix/KEY/states.bin         one row of H numbers a token, memory-mapped; no padding
                         references.json    written last, so a folder that holds it is whole
@@ -18,7 +18,7 @@ from train.runtime.files import write_json
 
 
 def kept_references(folder: Path) -> list[float] | None:
-    """The references of a whole cache, None if there is none."""
+    """Return the references of a finished cache, or None if there is none."""
     path = folder / "references.json"
     if not path.is_file():
         return None
@@ -28,10 +28,10 @@ def kept_references(folder: Path) -> list[float] | None:
 
 
 def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
-    """A new folder, with a file of `size` bytes to fill, under a name of its own until it is whole.
+    """Make a new folder with a file of `size` bytes to fill, under a temporary name until it is finished.
 
     Args:
-        limit_bytes: how much all caches together may take, this one too; the longest unused ones make room.
+        limit_bytes: how much all caches together may take, this one included; those unused for longest make room.
 
     Raises:
         ModelError: the disk has no room.
@@ -45,14 +45,14 @@ def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise ModelError(
-                f"no room for the frozen-prefix cache, {size / 1e9:.3g} GB in {folder.parent} ({error.strerror}); "
+                f"no room for the block-input cache, {size / 1e9:.3g} GB in {folder.parent} ({error.strerror}); "
                 "let EAVSS_CACHE name another folder, or set prefix_cache_gb: 0"
             ) from None
     return partial
 
 
 def _make_room(parent: Path, room: float) -> None:
-    """Remove the longest unused caches until the rest take at most `room` bytes."""
+    """Remove the caches that are unused for longest until the rest take at most `room` bytes."""
     newest_first = sorted(parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
     for folder in newest_first:
         room -= sum(file.stat().st_size for file in folder.iterdir())
@@ -61,7 +61,7 @@ def _make_room(parent: Path, room: float) -> None:
 
 
 def finish_cache(partial: Path, folder: Path, references: list[float]) -> None:
-    """Give a filled folder its references, and the name under which it is found."""
+    """Write the references into a filled folder, and give it the name under which later runs find it."""
     write_json(partial / "references.json", references)
     try:
         partial.replace(folder)
@@ -70,7 +70,7 @@ def finish_cache(partial: Path, folder: Path, references: list[float]) -> None:
 
 
 def map_states(folder: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """A folder's states, (tokens, H), memory-mapped: what is written to them is on disk.
+    """Map a folder's states, (tokens, H), into memory; what is written to the tensor is on disk.
 
     Raises:
         ModelError: the folder is not here, but on another node.

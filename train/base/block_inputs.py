@@ -15,13 +15,16 @@ Pieces = dict[tuple[tuple[int, ...], tuple[int, ...]], int]
 
 @dataclass(frozen=True)
 class BlockInputCache:
-    """What enters block `layer`, for each prompt and each tail after a prompt.
+    """The hidden states that enter block `layer`, for each prompt and each tail after a prompt.
+
+    Nothing below the lowest selected block is trained, so these states stay the same throughout training. This is no
+    prefix cache in the usual sense, which keeps the keys and values of a shared prompt.
 
     Args:
         layer: the lowest selected block.
-        states: (tokens, H), memory-mapped.
-        offsets: (prompt, tail) -> its first row in `states`; the tail of a prompt itself is empty. Each prompt stands
-            before its tails.
+        states: (tokens, H), memory-mapped from disk (`train.base.block_input_store`).
+        offsets: the first row in `states` of each (prompt, tail); a prompt itself has an empty tail, and stands before
+            its tails.
     """
 
     layer: int
@@ -29,15 +32,15 @@ class BlockInputCache:
     offsets: Pieces
 
     def keep(self, batch: PackedBatch, states: Tensor) -> None:
-        """Write the states (R, T, H) of a packed batch, read before, to the disk."""
+        """Write the states (R, T, H) of a packed batch to the disk."""
         for piece, following in zip(batch.pieces, [*batch.pieces[1:], None], strict=True):
             offset, length = self.offsets[piece.prompt, piece.tail], len(piece.tokens)
             if following and not piece.tail and self.offsets[piece.prompt, following.tail] != offset + length:
-                continue  # another row, perhaps another rank's, begins with this prompt and keeps it
+                continue  # another row begins with this prompt, perhaps on another rank, and keeps its states
             self.states[offset : offset + length] = states[piece.row, piece.column : piece.column + length]
 
     def gather(self, batch: PackedBatch) -> Tensor:
-        """The states of a packed batch (R, T, H), 0 where it is padded, on the CPU."""
+        """Return the states of a packed batch, (R, T, H) on the CPU, 0 at padding."""
         shape = (*batch.answer_of.shape, self.states.shape[1])
         result = torch.zeros(shape, dtype=self.states.dtype, pin_memory=torch.cuda.is_available())
         for piece in batch.pieces:
@@ -47,7 +50,7 @@ class BlockInputCache:
 
 
 def by_prompt(sequences: Sequence[TokenSequence]) -> dict[tuple[int, ...], list[TokenSequence]]:
-    """The sequences, each once, under their prompts."""
+    """Group the sequences by their prompts, each sequence once."""
     found: dict[tuple[int, ...], list[TokenSequence]] = {}
     for sequence in dict.fromkeys(sequences):
         found.setdefault(sequence.prompt, []).append(sequence)
@@ -55,7 +58,7 @@ def by_prompt(sequences: Sequence[TokenSequence]) -> dict[tuple[int, ...], list[
 
 
 def offsets_of(sequences: Sequence[TokenSequence]) -> Pieces:
-    """Where each of their pieces begins in a cache of them."""
+    """Return the first row of each prompt and tail in a cache of the sequences."""
     offsets: Pieces = {}
     at = 0
     for prompt, group in by_prompt(sequences).items():
@@ -67,17 +70,17 @@ def offsets_of(sequences: Sequence[TokenSequence]) -> Pieces:
 
 
 def shape_of(model: PreTrainedModel, offsets: Pieces) -> tuple[int, int]:
-    """(tokens, H) of a cache's states."""
+    """Return the shape of a cache's states, (tokens, H)."""
     hidden: int = model.config.get_text_config(decoder=True).hidden_size
     return sum(len(tail or prompt) for prompt, tail in offsets), hidden
 
 
 def tokens_to_read(sequences: Sequence[TokenSequence]) -> int:
-    """Tokens of the sequences, each prompt counted once."""
+    """Count the tokens of the sequences, each prompt once."""
     return sum(len(tail or prompt) for prompt, tail in offsets_of(sequences))
 
 
 def size_in_bytes(model: PreTrainedModel, sequences: Sequence[TokenSequence]) -> int:
-    """How much the cache of these sequences takes on disk."""
+    """Return the size on disk of a cache of the sequences, in bytes."""
     tokens, hidden = shape_of(model, offsets_of(sequences))
     return tokens * hidden * model.dtype.itemsize

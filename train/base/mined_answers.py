@@ -1,4 +1,4 @@
-"""The model's own answers, from which its hallucinations are mined."""
+"""Mine hallucinated answers: the model answers training questions, and its wrong answers are trained against."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
-from train.base.written_store import kept
+from train.base.written_store import reuse_or_write
 from train.runtime.distributed import map_sharded
 
 _BATCH = 16
@@ -18,17 +18,17 @@ _SHOT_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class AnswerWriter:
-    """Lets a model answer questions, one greedy and some sampled answers each; kept on disk.
+    """Lets a model write one greedy answer and some sampled ones to each question, and keeps them on disk.
 
-    The prompt shows four questions with their answers, so that a model answers in the set's style and stops at the end
-    of the line; without them an instruction-tuned model writes sentences, which could be told from the truth by length.
+    The prompt shows four questions with their answers, so that the model answers in the set's style and stops at the
+    end of the line. Without them an instruction-tuned model writes sentences, whose length alone gives them away.
 
     Args:
         model: a whole causal LM.
         tokenizer: its tokenizer.
         shots: examples to show, such as the training questions.
-        answers: how many answers a question, the greedy one included.
-        seed: for the sampled answers, which are drawn at temperature 1.
+        answers: how many answers to write to a question, the greedy one included.
+        seed: the seed of the sampled answers, which are drawn at temperature 1.
     """
 
     model: PreTrainedModel
@@ -38,11 +38,13 @@ class AnswerWriter:
     seed: int
 
     def __call__(self, examples: Sequence[Example]) -> list[list[str]]:
-        """For each example the answers written; an answer that did not end within 16 tokens is left out."""
+        """Return the answers written to each example, without those that did not end within 16 tokens."""
         prompts = [self._prompt(example) for example in examples]
         batches = [(start, prompts[start : start + _BATCH]) for start in range(0, len(prompts), _BATCH)]
         settings = [self.answers, self.seed, _BATCH, _NEW_TOKENS, prompts]
-        written = kept("answers", self.model, settings, lambda: map_sharded(self._write, batches, "mining answers"))
+        written = reuse_or_write(
+            "answers", self.model, settings, lambda: map_sharded(self._write, batches, "mining answers")
+        )
         return [answers for batch in written for answers in batch]
 
     def _prompt(self, example: Example) -> str:
@@ -71,7 +73,7 @@ class AnswerWriter:
         return [[text for text in row if text] for row in rows]
 
     def _texts(self, generated: torch.Tensor, prompt_length: int) -> list[str]:
-        """The first line of each answer, or "" where it has none or does not end."""
+        """Return the first line of each answer, or "" where there is none or the answer does not end."""
         texts = []
         for ids in generated[:, prompt_length:]:
             ended = self.tokenizer.eos_token_id in ids

@@ -1,12 +1,13 @@
-"""Texts that the base writes of itself, on which training is held to what the base would have said.
+"""Replay: texts that the base writes, on which training is held to the base's next-token distribution.
 
-Fine-tuning on short answers spoils what they do not need: perplexity on running text rises. No text of the user's is
-there to hold it, so the base writes some, each from a random first token (after LLM-QAT, Liu et al., 2023,
-arXiv 2305.17888), and a term of the loss is the divergence of the model's next-token distribution from the base's on
-them (learning without forgetting, Li and Hoiem, 2016).
+Fine-tuning on short answers raises perplexity on running text. The user has no such text at hand, so the base writes
+some, each from a random first token (after LLM-QAT, Liu et al., 2023, arXiv 2305.17888). A term of the loss is the
+divergence of the model's next-token distribution from the base's on them (learning without forgetting, Li and Hoiem,
+2016, arXiv 1606.09282).
 """
 
 import random
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eavss.batches import TokenSequence
-from train.base.written_store import kept
+from train.base.written_store import reuse_or_write
+from train.batching.pairs import ReplayText
 from train.runtime.distributed import map_sharded
 
 REPLAY_TEXTS = 64
@@ -22,10 +24,13 @@ REPLAY_TOKENS = 64
 _BATCH = 32
 
 
-def write_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[TokenSequence]:
-    """Let the base, whole on each rank and without an adapter, write 64 texts of 64 tokens at temperature 1.
+def write_replay_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[TokenSequence]:
+    """Let the base write 64 texts of 64 tokens at temperature 1, or reuse those that are kept on disk.
 
-    The texts are kept on disk.
+    Args:
+        model: the base, whole on each rank, without an adapter.
+        tokenizer: its tokenizer, whose special tokens begin no text.
+        seed: the seed of the texts.
 
     Returns:
         Sequences whose first token stands for a prompt, and the others for its answer.
@@ -39,12 +44,13 @@ def write_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed
         batch = partial(_write, model, tokenizer, special, seed)
         return map_sharded(batch, starts, "writing texts to replay")
 
-    return [TokenSequence(tuple(row), 1, len(row)) for ids in kept("replay", model, settings, write) for row in ids]
+    written = reuse_or_write("replay", model, settings, write)
+    return [TokenSequence(tuple(row), 1, len(row)) for ids in written for row in ids]
 
 
-def draw_text(texts: list[TokenSequence], key: str) -> list[TokenSequence]:
-    """One of them, the same for the same key; none if there are none."""
-    return [random.Random(key).choice(texts)] if texts else []
+def draw_text(texts: Sequence[ReplayText], key: str) -> ReplayText | None:
+    """Draw one of the texts, the same for the same key; None if there are none."""
+    return random.Random(key).choice(texts) if texts else None
 
 
 @torch.no_grad()

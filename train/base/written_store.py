@@ -1,4 +1,4 @@
-"""What a model wrote, kept in the cache folder for runs that would have it write the same again."""
+"""Keep what a model wrote in the cache folder, for runs that would have it write the same again."""
 
 import hashlib
 import json
@@ -14,14 +14,15 @@ from train.runtime.files import cache_folder, write_text
 Written = TypeVar("Written")
 
 
-def kept(kind: str, model: PreTrainedModel, settings: Any, write: Callable[[], Written]) -> Written:
-    """What `write` returns, or returned when an earlier run asked for it.
+def reuse_or_write(kind: str, model: PreTrainedModel, settings: Any, write: Callable[[], Written]) -> Written:
+    """Return what `write` returned to an earlier run with the same model and settings, or call it and keep its result.
 
     Args:
-        kind: a folder's name in the cache folder.
-        model: whole, without an adapter.
-        settings: all that it depends on beside the model; as JSON it makes the key, with the model's weights and dtype.
-        write: called on every rank, or on none; returns what JSON can hold, not None.
+        kind: the name of a folder in the cache folder.
+        model: the model that writes, whole, without an adapter.
+        settings: everything besides the model that the result depends on. As JSON it makes the key, together with the
+            model's weights and dtype.
+        write: a function that is called on every rank, or on none. It returns what JSON can hold, and not None.
     """
     digest = hashlib.sha256(fingerprint(model))
     digest.update(json.dumps([str(model.dtype), settings]).encode())

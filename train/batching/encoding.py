@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
-from data.sources import SETS
+from data.sets import SETS
 from eavss.batches import TokenSequence, encode, encode_as_one
 from train.runtime.errors import ModelError
 
@@ -48,7 +48,7 @@ class Encoder:
         if example.verbatim:
             return example.question
         if self.prompt_style == "harness" and example.dataset in SETS:
-            return str(SETS[example.dataset].harness_prompt(example))
+            return SETS[example.dataset].harness_prompt(example)
         if self.prompt_style == "chat":
             message = [{"role": "user", "content": example.question}]
             return str(self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))

@@ -1,4 +1,4 @@
-"""Answers to one prompt in one row: the prompt is read once, and no answer sees another.
+"""Packing: the answers to one prompt share a row, the prompt is read once, and no answer sees another.
 
     prompt a a a b b      tokens
     0 1 2  3 4 5 3 4      positions, restarted after the prompt
@@ -10,7 +10,6 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import accumulate, groupby
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,11 +25,11 @@ Group = Sequence[TokenSequence]
 
 @dataclass(frozen=True)
 class Piece:
-    """A prompt (no tail), or the tokens that follow it (the tail), and where they stand in a batch.
+    """A prompt, or the tokens that follow one (the tail), and its place in a batch.
 
     Args:
-        row, column: of its first token.
-        prompt, tail: token ids.
+        row, column: the place of its first token.
+        prompt, tail: token ids; a prompt itself has no tail.
         sequence: the number of the tail's sequence; -1 for a prompt.
         answer: how many of the tail's tokens are the answer; an end-of-sequence may follow.
     """
@@ -52,8 +51,8 @@ class PackedBatch:
     """S sequences in R rows of T tokens, of which N tokens are to be predicted.
 
     Args:
-        inputs: what a model is called with: input_ids (R, T), and the attention mask and positions that fit.
-        rows, columns: (N,) where the token before each of the N stands.
+        inputs: the model's keyword arguments: input_ids (R, T), and the attention mask and positions that fit.
+        rows, columns: (N,) the place of the token before each of the N.
         targets: (N,) the tokens to predict.
         sequence: (N,) which of the S sequences each belongs to, in the order of the groups.
         in_answer: (N,) booleans; False for an end-of-sequence.
@@ -73,33 +72,36 @@ class PackedBatch:
     pieces: list[Piece]
 
     def answer_sums(self, logprobs: Tensor) -> Tensor:
-        """The summed log-probability of each sequence's answer, without its end-of-sequence; (N,) -> (S,)."""
+        """Sum the log-probabilities of each sequence's answer, without its end-of-sequence; (N,) -> (S,)."""
         return logprobs.new_zeros(self.count).index_add(0, self.sequence, logprobs * self.in_answer)
 
     def answer_means(self, states: Tensor) -> Tensor:
-        """The mean of `states` (R, T, H) over each sequence's answer, in float32; (S, H)."""
+        """Average `states` (R, T, H) over each sequence's answer, in float32; (S, H)."""
         rows, columns = (self.answer_of >= 0).nonzero(as_tuple=True)
         sequence = self.answer_of[rows, columns]
         totals = torch.zeros(self.count, states.shape[-1], device=states.device)
         totals = totals.index_add(0, sequence, states[rows, columns].float())
         return totals / torch.bincount(sequence, minlength=self.count).unsqueeze(1)
 
-    def tokens_of_last(self, sequences: int) -> Tensor:
-        """Which of the N tokens belong to the last sequences, one sequence after the other."""
-        numbers = range(self.count - sequences, self.count)
-        return torch.cat([(self.sequence == number).nonzero().flatten() for number in numbers])
-
     def to(self, device: torch.device | str) -> "PackedBatch":
-        """The same batch with its tensors on `device`."""
-        moved: dict[str, Any] = {k: value.to(device) for k, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **moved, inputs={name: value.to(device) for name, value in self.inputs.items()})
+        """Return the same batch with its tensors on `device`."""
+        return replace(
+            self,
+            inputs={name: value.to(device) for name, value in self.inputs.items()},
+            rows=self.rows.to(device),
+            columns=self.columns.to(device),
+            targets=self.targets.to(device),
+            sequence=self.sequence.to(device),
+            in_answer=self.in_answer.to(device),
+            answer_of=self.answer_of.to(device),
+        )
 
 
 def can_pack(model: PreTrainedModel) -> bool:
-    """Whether `model` obeys a block mask with restarted positions.
+    """Return whether `model` obeys a block mask with restarted positions.
 
-    Flash attention takes no such mask, a window or a recurrent state would count the answers between, and positions
-    that a model makes itself (ALiBi) cannot be restarted.
+    Flash attention takes no such mask. A sliding window or a recurrent state would count the answers in between.
+    Positions that a model makes itself (ALiBi) cannot be restarted.
     """
     takes_masks = model.config._attn_implementation in ("sdpa", "eager")
     takes_positions = "position_ids" in signature(model.forward).parameters
@@ -111,8 +113,8 @@ class Packer:
     """Puts groups of sequences into batches, packed where the model allows it.
 
     Args:
-        dtype: the model's.
-        attention: its attention implementation, `sdpa` or `eager`; None: one sequence a row.
+        dtype: the model's dtype.
+        attention: the model's attention implementation, `sdpa` or `eager`; None for one sequence a row.
     """
 
     dtype: torch.dtype
@@ -120,7 +122,7 @@ class Packer:
 
     @staticmethod
     def of(model: PreTrainedModel, wanted: bool = True) -> "Packer":
-        """One that packs if it is wanted and `model` can."""
+        """Return a packer that packs if `wanted` and if `model` can be packed."""
         return Packer(model.dtype, model.config._attn_implementation if wanted and can_pack(model) else None)
 
     @property
@@ -128,7 +130,7 @@ class Packer:
         return self.attention is not None
 
     def divide(self, group: Group, longest: int) -> list[Group]:
-        """The group as one that is read at once; or as several, if it is over `longest` tokens or cannot be packed."""
+        """Divide a group that is over `longest` tokens, or that cannot be packed, into groups that are read at once."""
         parts: list[list[TokenSequence]] = []
         for sequence in group:
             if self.packs and parts and row_length([*parts[-1], sequence]) <= longest:
@@ -138,17 +140,17 @@ class Packer:
         return list(parts)
 
     def groups(self, groups: Sequence[Group]) -> list[Group]:
-        """The same sequences in the same order, in groups that can be read at once."""
+        """Regroup the sequences, in the same order, so that each group can be read at once."""
         if not self.packs:
             return [[sequence] for group in groups for sequence in group]
-        # A long answer may have cut the start of its prompt, which it then shares no more.
+        # A long answer may have cut the start of its prompt, so that it no longer shares it.
         return [list(same) for group in groups for _, same in groupby(group, key=lambda sequence: sequence.prompt)]
 
     def __call__(self, groups: Sequence[Group], unscored: Container[int] = ()) -> PackedBatch:
-        """The groups, whose sequences are numbered in their order, as one batch on the CPU.
+        """Pack the groups into one batch on the CPU; their sequences are numbered in their order.
 
         Args:
-            unscored: numbers of sequences of which nothing is to be predicted.
+            unscored: numbers of the sequences whose tokens are not to be predicted.
         """
         groups = self.groups(groups)
         lengths = [row_length(group) for group in groups]
@@ -157,7 +159,7 @@ class Packer:
 
 
 def row_length(group: Group) -> int:
-    """The tokens that a group takes up: its prompt once, and every tail."""
+    """Count a group's tokens: its prompt once, and every tail."""
     start = group[0].answer_start
     return start + sum(len(sequence) - start for sequence in group)
 
@@ -169,7 +171,7 @@ def _pack(
     attention: str | None,
     unscored: Container[int],
 ) -> PackedBatch:
-    """`rows` holds the indices of each row's groups."""
+    """Pack the groups; `rows` holds the indices of each row's groups."""
     firsts = list(accumulate((len(group) for group in groups), initial=0))
     shape = (len(rows), max(sum(row_length(groups[i]) for i in row) for row in rows))
     ids, positions, branch = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
@@ -198,31 +200,42 @@ def _pack(
     else:
         inputs |= {"position_ids": positions, "attention_mask": _block_mask(owner, branch, dtype, attention)}
     rows_, columns, targets, sequence, in_answer = torch.tensor(predicted).unbind(1)
-    return PackedBatch(inputs, rows_, columns, targets, sequence, in_answer.bool(), answer_of, firsts[-1], pieces)
+    return PackedBatch(
+        inputs=inputs,
+        rows=rows_,
+        columns=columns,
+        targets=targets,
+        sequence=sequence,
+        in_answer=in_answer.bool(),
+        answer_of=answer_of,
+        count=firsts[-1],
+        pieces=pieces,
+    )
 
 
 def _place(group: Group, row: int, column: int, first: int) -> list[Piece]:
-    """The group's prompt and tails side by side, from `column` on; its sequences are numbered from `first`."""
+    """Place the group's prompt and tails side by side from `column` on; its sequences are numbered from `first`."""
     prompt = group[0].prompt
     pieces = [Piece(row, column, prompt)]
     for number, sequence in enumerate(group, first):
         end = pieces[-1].column + len(pieces[-1].tokens)
-        pieces.append(Piece(row, end, prompt, sequence.ids[len(prompt) :], number, len(sequence.answer)))
+        tail = sequence.ids[len(prompt) :]
+        pieces.append(Piece(row, end, prompt, tail, sequence=number, answer=len(sequence.answer)))
     return pieces
 
 
 def _predictions(prompt: Piece, tail: Piece) -> Iterator[tuple[int, int, int, int, bool]]:
-    """Row, column, target, sequence, in_answer of a tail's tokens; the prompt's last token predicts the first."""
+    """Yield row, column, target, sequence and in_answer of a tail's tokens; the prompt predicts the first."""
     columns = [prompt.column + len(prompt.tokens) - 1, *range(tail.column, tail.column + len(tail.tokens) - 1)]
     for step, (column, token) in enumerate(zip(columns, tail.tail, strict=True)):
         yield tail.row, column, token, tail.sequence, step < tail.answer
 
 
 def _block_mask(owner: Tensor, branch: Tensor, dtype: torch.dtype, attention: str) -> Tensor:
-    """(R, 1, T, T): a token sees what stands before it in its own group's prompt and its own branch.
+    """Make the mask (R, 1, T, T): a token sees the earlier tokens of its own group's prompt and of its own branch.
 
-    Padding sees padding, so that no row of the softmax is empty. SDPA takes booleans; eager attention adds its mask,
-    and would take True for 1.
+    Padding sees padding, so that no row of the softmax is empty. SDPA takes booleans. Eager attention adds its mask,
+    so it would read True as 1.
     """
     same_group = owner.unsqueeze(2) == owner.unsqueeze(1)  # (R, T, T)
     same_branch = (branch.unsqueeze(2) == branch.unsqueeze(1)) | (branch == 0).unsqueeze(1)  # 0: the prompt

@@ -1,8 +1,8 @@
-"""Examples become contrast pairs, and contrast pairs become training batches."""
+"""Examples become contrast pairs, and contrast pairs become training batches; examples become the profile's batches."""
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import accumulate, product
 
 import torch
@@ -21,11 +21,11 @@ from train.batching.row_filling import rows_of
 
 @dataclass(frozen=True)
 class ContrastPair:
-    """One truthful and one hallucinated answer to a question, and another truthful one where there is any.
+    """One truthful and one hallucinated answer to a question, and another truthful one where there is one.
 
     Args:
-        chosen, rejected: sequences with their end-of-sequence.
-        positive: InfoNCE's positive, with its own; None where the question has one truthful answer, or mu is 0.
+        chosen, rejected: the truthful and the hallucinated sequence, with their end-of-sequence tokens.
+        positive: InfoNCE's positive; None where the question has one truthful answer, or InfoNCE has weight 0.
     """
 
     chosen: TokenSequence
@@ -38,7 +38,7 @@ class ContrastPair:
 
 
 class ContrastPairs(Dataset[ContrastPair]):
-    """The training pairs, a fixed list, so that a resumed run continues with the pairs it would have seen."""
+    """A fixed list of training pairs, so that a resumed run continues with the pairs it would have seen."""
 
     def __init__(self, pairs: list[ContrastPair]) -> None:
         self._pairs = pairs
@@ -53,7 +53,7 @@ class ContrastPairs(Dataset[ContrastPair]):
         return iter(self._pairs)
 
     def at_most(self, count: int | None, seed: int) -> "ContrastPairs":
-        """So many of them, drawn by the seed, in their order; all, if there are no more or `count` is None."""
+        """Draw `count` pairs by the seed and keep their order; keep all if there are no more or `count` is None."""
         if count is None or count >= len(self):
             return self
         return ContrastPairs(
@@ -61,11 +61,11 @@ class ContrastPairs(Dataset[ContrastPair]):
         )
 
     def sequences(self) -> list[TokenSequence]:
-        """Every sequence once."""
+        """Return every sequence once."""
         return list(dict.fromkeys(sequence for pair in self._pairs for sequence in pair.sequences))
 
     def as_text(self, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
-        """`prompt`, `chosen` and `rejected` of each pair, as TRL wants them."""
+        """Return each pair as a row with the columns `prompt`, `chosen` and `rejected`, as TRL reads them."""
         return [
             {
                 "prompt": str(tokenizer.decode(list(pair.chosen.prompt))),
@@ -79,7 +79,11 @@ class ContrastPairs(Dataset[ContrastPair]):
 def make_pairs(
     examples: list[Example], encoder: Encoder, pairs_per_question: int, with_positive: bool, seed: int
 ) -> ContrastPairs:
-    """Draw up to `pairs_per_question` different pairs from each example."""
+    """Draw up to `pairs_per_question` different pairs from each example.
+
+    Args:
+        with_positive: also draw a second truthful answer where there is one, for InfoNCE.
+    """
     return ContrastPairs(
         [
             ContrastPair(
@@ -103,14 +107,44 @@ def _draw(example: Example, count: int, seed: int) -> Iterator[tuple[str, str, s
 
 
 @dataclass(frozen=True)
-class PairBatch:
-    """B pairs as one packed batch.
+class ReplayText:
+    """A text that the base wrote, on which training is held to the base's next-token distribution.
 
     Args:
-        packed: the sequences of the pairs.
-        chosen, rejected: (B,) the numbers of their sequences in `packed`.
-        anchors, positives: (P,) those of a truthful answer and another one, of the pairs that have both.
+        sequence: its first token stands for a prompt, the others for the answer.
+        head_inputs: (T - 1, H) what enters the base's head before each token but the first, on the CPU.
+    """
+
+    sequence: TokenSequence
+    head_inputs: Tensor
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The part of a batch that one forward and backward pass takes.
+
+    Args:
+        pairs: at least one.
+        share: its share of the batch's pairs.
+        replay: a text that is read beside the pairs; None in every part but the first, and where nothing is replayed.
+    """
+
+    pairs: list[ContrastPair]
+    share: float = 1.0
+    replay: ReplayText | None = None
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """A micro-batch of B pairs as one packed batch.
+
+    Args:
+        packed: the sequences of the pairs, and the replayed text's last, if there is one.
+        chosen, rejected: (B,) the numbers of the pairs' sequences in `packed`.
+        anchors, positives: (P,) the numbers of two truthful answers, for the pairs that have both.
         reference_chosen, reference_rejected: (B,) the base's summed log-probabilities.
+        base_head_inputs: (M, H) what enters the base's head at the M predicted tokens of the replayed text; None
+            where no text is replayed.
     """
 
     packed: PackedBatch
@@ -120,37 +154,54 @@ class PairBatch:
     positives: Tensor
     reference_chosen: Tensor
     reference_rejected: Tensor
+    base_head_inputs: Tensor | None
 
     def to(self, device: torch.device | str) -> "PairBatch":
-        return PairBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
+        """Return the same batch with its tensors on `device`."""
+        return PairBatch(
+            packed=self.packed.to(device),
+            chosen=self.chosen.to(device),
+            rejected=self.rejected.to(device),
+            anchors=self.anchors.to(device),
+            positives=self.positives.to(device),
+            reference_chosen=self.reference_chosen.to(device),
+            reference_rejected=self.reference_rejected.to(device),
+            base_head_inputs=None if self.base_head_inputs is None else self.base_head_inputs.to(device),
+        )
+
+    @property
+    def replayed_tokens(self) -> Tensor:
+        """(M,) Which of the packed batch's predicted tokens are the replayed text's."""
+        return (self.packed.sequence == self.packed.count - 1).nonzero().flatten()
 
 
-def collate(
-    pairs: list[ContrastPair],
-    packer: Packer,
-    references: dict[TokenSequence, float],
-    more: Sequence[TokenSequence] = (),
-) -> PairBatch:
-    """Pack the pairs, and `more` sequences after theirs, on the CPU. A prompt that a pair's answers share is read once,
-    if the packer packs."""
+def collate(part: MicroBatch, packer: Packer, references: dict[TokenSequence, float]) -> PairBatch:
+    """Pack a micro-batch on the CPU. If the packer packs, a prompt that a pair's answers share is read once.
+
+    Args:
+        references: the base's summed log-probability of each sequence.
+    """
+    pairs, replay = part.pairs, part.replay
     firsts = list(accumulate((len(pair.sequences) for pair in pairs), initial=0))[:-1]
     with_positive = [first for first, pair in zip(firsts, pairs, strict=True) if pair.positive]
     anchors = torch.tensor(with_positive, dtype=torch.long)
     positives = anchors + 2
     chosen = torch.tensor(firsts)
+    groups = [pair.sequences for pair in pairs] + ([[replay.sequence]] if replay else [])
     return PairBatch(
-        packer([*(pair.sequences for pair in pairs), *([text] for text in more)], unscored=set(positives.tolist())),
-        chosen,
-        chosen + 1,
-        anchors,
-        positives,
-        torch.tensor([references[pair.chosen] for pair in pairs]),
-        torch.tensor([references[pair.rejected] for pair in pairs]),
+        packed=packer(groups, unscored=set(positives.tolist())),
+        chosen=chosen,
+        rejected=chosen + 1,
+        anchors=anchors,
+        positives=positives,
+        reference_chosen=torch.tensor([references[pair.chosen] for pair in pairs]),
+        reference_rejected=torch.tensor([references[pair.rejected] for pair in pairs]),
+        base_head_inputs=replay.head_inputs if replay else None,
     )
 
 
 def split_by_tokens(pairs: list[ContrastPair], token_budget: int, parts: int = 1) -> list[list[ContrastPair]]:
-    """The pairs in at least so many parts, each within the budget of tokens (a longer pair is a part of its own)."""
+    """Divide the pairs into at least `parts` parts, each within the budget; a longer pair is a part of its own."""
     rows = rows_of([sum(map(len, pair.sequences)) for pair in pairs], token_budget)
     while len(rows) < min(parts, len(pairs)):
         rows.sort(key=len)
@@ -162,11 +213,12 @@ def split_by_tokens(pairs: list[ContrastPair], token_budget: int, parts: int = 1
 def paired_batches(
     examples: list[Example], encoder: Encoder, answers: int, token_budget: int, seed: int
 ) -> list[PairedBatch]:
-    """Batches for the profile: up to `answers` truthful and as many hallucinated answers of each example."""
+    """Make the profile's batches from up to `answers` truthful and as many hallucinated answers of each example."""
     questions = []
     for example in examples:
         generator = random.Random(f"{seed}:{example.question}")
-        sides = (example.truthful, example.hallucinated)
-        chosen = [generator.sample(side, min(answers, len(side))) for side in sides]
-        questions.append([(kind == 1, encoder(example, a)) for kind, side in enumerate(chosen) for a in side])
+        kinds = (example.truthful, example.hallucinated)
+        truthful, hallucinated = (generator.sample(kind, min(answers, len(kind))) for kind in kinds)
+        labelled = [(False, answer) for answer in truthful] + [(True, answer) for answer in hallucinated]
+        questions.append([(is_hallucinated, encoder(example, answer)) for is_hallucinated, answer in labelled])
     return batch_questions(questions, token_budget)

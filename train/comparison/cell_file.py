@@ -1,34 +1,85 @@
-"""The cells of a comparison of selectors, on disk: what is finished is never run again."""
+"""Keep the finished cells of a comparison of selectors on disk, so that no cell is run twice."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from train.comparison.selectors import Cell
 from train.runtime.errors import RecipeError
 
-# The budget of a cell that helped to choose a learning rate.
-GRID = "grid"
+# The budgets of a cell: equal steps, equal FLOPs, and that of a cell which helped to choose a learning rate.
+STEPS, FLOPS, GRID = "steps", "flops", "grid"
+
+
+class Cell(TypedDict):
+    """What training on one choice of blocks gave.
+
+    Args:
+        dataset: the data set that was trained and evaluated on.
+        seed: the seed of training.
+        layers: the indices of the trained blocks.
+        budget: `STEPS`, `FLOPS` or `GRID`.
+        steps: the number of steps that the budget allowed.
+        learning_rate: the learning rate.
+        before: the mean of the leading metric before training.
+        gain: its mean change.
+        gains: its change for every question.
+        flops: the counted FLOPs of reading and training.
+        seconds: the time of training.
+        trained_parameters: the adapter's size.
+    """
+
+    dataset: str
+    seed: int
+    layers: list[int]
+    budget: str
+    steps: int
+    learning_rate: float
+    before: float
+    gain: float
+    gains: list[float]
+    flops: float
+    seconds: float
+    trained_parameters: int
+
+
+class FinishedCell(Cell):
+    """A cell in the file.
+
+    Args:
+        settings: a hash of what the cell depends on besides its own keys.
+        selector: the name of the selector that chose the blocks.
+    """
+
+    settings: str
+    selector: str
 
 
 @dataclass(frozen=True)
 class CellFile:
-    """The finished cells on disk, one a line."""
+    """The file of finished cells, one on each line.
+
+    Args:
+        path: the file.
+        settings: the hash of the settings of each data set.
+    """
 
     path: Path
-    settings: dict[str, str]  # of each data set
+    settings: dict[str, str]
 
-    def read(self) -> list[Cell]:
-        """All cells so far.
+    def read(self) -> list[FinishedCell]:
+        """Read all cells.
 
         Raises:
-            RecipeError: the file is not one of cells, or they were made with other settings.
+            RecipeError: the file holds something else, or cells that were made with other settings.
         """
         if not self.path.is_file():
             return []
         try:
-            cells: list[Cell] = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+            cells: list[FinishedCell] = [
+                json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()
+            ]
             others = [
                 cell for cell in cells if cell["settings"] != self.settings.get(cell["dataset"], cell["settings"])
             ]
@@ -39,13 +90,19 @@ class CellFile:
             raise RecipeError(f"--cells: {where} were made with other settings; name another file")
         return cells
 
-    def finished(self) -> list[Cell]:
-        """Those of selectors, without the grid of learning rates."""
+    def finished(self) -> list[FinishedCell]:
+        """Read the cells of selectors, without those that helped to choose a learning rate."""
         return [cell for cell in self.read() if cell["budget"] != GRID]
 
-    def add(self, cells: list[Cell], **more: Any) -> None:
-        """Append the cells of one run in one write, so that a file written by two processes stays whole."""
-        lines = "".join(json.dumps({"settings": self.settings[cell["dataset"]]} | cell | more) + "\n" for cell in cells)
+    def add(self, cells: Sequence[Cell], selector: str) -> list[FinishedCell]:
+        """Append the cells of one run under the name of its selector, and return them as they were written.
+
+        They are appended in one write, so that a file written by two processes stays whole.
+        """
+        finished: list[FinishedCell] = [
+            {"settings": self.settings[cell["dataset"]], **cell, "selector": selector} for cell in cells
+        ]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(lines)
+            file.write("".join(json.dumps(cell) + "\n" for cell in finished))
+        return finished

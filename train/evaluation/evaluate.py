@@ -1,31 +1,36 @@
-"""A model's whole evaluation: the benchmarks and what training cost; and two of them set side by side."""
+"""Evaluate a model: every benchmark, its free answers, and what training cost."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Literal
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from data.examples import Example, hash_fraction
+from data.dataset import CONTRAST_ACCURACY
+from data.sets import SETS
+from eavss.batches import TokenSequence
 from train.batching.encoding import Encoder
-from train.evaluation.benchmarks import Benchmark, Evaluator, Record, mean_metrics
+from train.evaluation.benchmarks import Benchmark, Question
 from train.evaluation.free_answers import FreeAnswers
-from train.evaluation.likelihood import AnswerScorer
+from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
+from train.evaluation.metrics import ContrastAccuracy, compute, free_answer, length_rule
+from train.evaluation.records import QuestionRecord
 from train.evaluation.retention import measure_retention
-from train.evaluation.statistics import compare
-from train.recipe.arguments import EavssArguments
+from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import say
-from train.runtime.files import write_text
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The records of every question by set, and the figures of `train.evaluation.retention` by name."""
+    """One evaluation of one model.
 
-    records: dict[str, list[Record]]
+    Args:
+        records: the record of every question, by set.
+        retention: the figures of `train.evaluation.retention`, by text set.
+    """
+
+    records: dict[str, list[QuestionRecord]]
     retention: dict[str, dict[str, float]]
 
 
@@ -33,92 +38,110 @@ def evaluate(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     benchmarks: list[Benchmark],
-    args: EavssArguments,
-    seed: int,
+    settings: EvaluationSettings,
     description: str,
 ) -> Evaluation:
-    """Run everything the recipe asks for; `description` names the run in progress bars."""
-    style = "harness" if args.prompts == "harness" else args.prompt_style
-    encoder = Encoder(tokenizer, style, args.max_length, _shots(benchmarks, args, seed))
-    scorer = AnswerScorer(model, encoder, args.eval_token_budget)
-    free = FreeAnswers(model, encoder, args.eval_token_budget) if args.free_answers else None
-    records = Evaluator(scorer, args.question_hidden, free).run(benchmarks, description)
-    if args.retention and args.datasets_root == "samples":
+    """Run everything that the settings ask for; `description` names the evaluation in progress bars."""
+    shots = {benchmark.questions[0].example.dataset: benchmark.shots for benchmark in benchmarks if benchmark.shots}
+    encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots)
+    scorer = AnswerScorer(model, encoder, settings.token_budget)
+    free = FreeAnswers(model, encoder, settings.token_budget) if settings.free_answers else None
+    records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)
+    if settings.retention and settings.source.root == "samples":
         say("retention is left out: the samples hold no running text")
         return Evaluation(records, {})
-    return Evaluation(records, measure_retention(scorer, args.retention, args.datasets_root, args.retention_limit))
+    retention = measure_retention(scorer, settings.retention, settings.source.root, settings.retention_limit)
+    return Evaluation(records, retention)
 
 
-def _shots(benchmarks: list[Benchmark], args: EavssArguments, seed: int) -> dict[str, Sequence[Example]]:
-    """The same `num_fewshot` training questions of each set before and after training, drawn by the seed."""
-    if not args.num_fewshot or args.prompts == "harness":
-        return {}
-    shots: dict[str, Sequence[Example]] = {}
-    for benchmark in benchmarks:
-        dataset = benchmark.questions[0].example.dataset
-        pool = args.sides(dataset).train
-        shots[dataset] = sorted(pool, key=lambda shot: hash_fraction(f"{seed} {shot.question}"))[: args.num_fewshot]
-    return shots
+@dataclass(frozen=True)
+class Evaluator:
+    """Runs benchmarks on a model.
 
-
-def compare_runs(before: Evaluation, after: Evaluation, seed: int) -> dict[str, Any]:
-    """The `benchmarks` and `retention` of `results.json`.
-
-    Every set has, besides the means before and after, `change`: the difference with its interval, and McNemar's p for
-    accuracies; `hidden`: the means under another question's prompt, and as `gained` the change of what a question's
-    metric is above its hidden one; `length_rule`: what length alone would score.
+    Args:
+        scorer: the model, whole, and how examples become tokens.
+        hidden: also score every answer under another question's prompt.
+        free: lets the model answer freely, where a set has a rule for that; None to leave that out.
     """
-    return {
-        "benchmarks": {
-            name: {
-                "n": len(records),
-                "before": mean_metrics(records),
-                "after": mean_metrics(after.records[name]),
-                "change": _change(records, after.records[name], "metrics", seed),
-                **(
-                    {
-                        "hidden": {
-                            "before": mean_metrics(records, "hidden"),
-                            "after": mean_metrics(after.records[name], "hidden"),
-                            "change": _change(records, after.records[name], "hidden", seed),
-                            "gained": compare(_above_hidden(records), _above_hidden(after.records[name]), seed),
-                        }
-                    }
-                    if "hidden" in records[0]
-                    else {}
-                ),
-                "length_rule": mean_metrics(records, "length_rule"),
-            }
-            for name, records in before.records.items()
-        },
-        "retention": {
-            name: {"before": figures, "after": after.retention[name]} for name, figures in before.retention.items()
-        },
-    }
+
+    scorer: AnswerScorer
+    hidden: bool
+    free: FreeAnswers | None
+
+    def run(self, benchmarks: list[Benchmark], description: str) -> dict[str, list[QuestionRecord]]:
+        """Return a record for each question of each benchmark, in their order; every answer is scored once."""
+        views = {
+            benchmark.name: [self._views(question) for question in benchmark.questions] for benchmark in benchmarks
+        }
+        answers = (by_answer for of_set in views.values() for view in of_set for by_answer in view.values())
+        sequences = list(dict.fromkeys(sequence for by_answer in answers for sequence in by_answer.values()))
+        scores = dict(zip(sequences, self.scorer.score_sequences(sequences, description), strict=True))
+        records = {
+            benchmark.name: [
+                self._record(question, {name: {a: scores[s] for a, s in by.items()} for name, by in view.items()})
+                for question, view in zip(benchmark.questions, views[benchmark.name], strict=True)
+            ]
+            for benchmark in benchmarks
+        }
+        for benchmark in benchmarks:
+            self._add_free_answers(benchmark, records[benchmark.name], description)
+        return records
+
+    def _views(self, question: Question) -> dict[str, dict[str, TokenSequence]]:
+        """Encode each answer after the question's own prompt, another question's, and the supporting passage."""
+        encoder, example = self.scorer.encoder, question.example
+        views = {"metrics": {answer: encoder(example, answer) for answer in question.answers()}}
+        if self.hidden:
+            views["hidden"] = {answer: encoder(question.other, answer) for answer in question.answers()}
+        known = SETS.get(example.dataset)
+        if known and known.open_book_prompt:
+            prompt = known.open_book_prompt(example)
+            views["open_book"] = {answer: encoder.after_text(prompt, f" {answer}") for answer in question.answers()}
+        return views
+
+    def _record(self, question: Question, views: dict[str, dict[str, AnswerLogprob]]) -> QuestionRecord:
+        example = question.example
+        metrics = question.metrics(views["metrics"])
+        if "open_book" in views:
+            totals = {answer: score.total for answer, score in views["open_book"].items()}
+            metrics |= {f"open_book_{name}": value for name, value in question.choice_metrics(totals).items()}
+        record: QuestionRecord = {
+            "question": example.question,
+            "truthful": example.truthful[0],
+            "wrong": question.wrong,
+            "metrics": metrics,
+            "per_token": {name: self._contrasted(question, scored) for name, scored in views.items()},
+            "length_rule": length_rule(example.truthful[0], question.wrong, example.hallucinated),
+            "choices": [
+                {"text": answer, "label": int(answer in example.truthful), "logprob": s.total, "tokens": s.tokens}
+                for answer, s in views["metrics"].items()
+            ],
+        }
+        if "hidden" in views:
+            record["hidden"] = question.metrics(views["hidden"])
+        return record
+
+    @staticmethod
+    def _contrasted(question: Question, scores: dict[str, AnswerLogprob]) -> list[float]:
+        return [scores[question.example.truthful[0]].per_token, scores[question.wrong].per_token]
+
+    def _add_free_answers(self, benchmark: Benchmark, records: list[QuestionRecord], description: str) -> None:
+        rule = SETS[benchmark.name].free_answers if benchmark.name in SETS else None
+        if self.free is None or rule is None:
+            return
+        examples = [question.example for question in benchmark.questions]
+        answers = self.free(examples, f"{description}: answers to {benchmark.name}")
+        for record, example, answer in zip(records, examples, answers, strict=True):
+            record["answer"] = answer
+            record["metrics"] |= free_answer(answer, example.aliases, rule.normalise)
 
 
-def _change(before: list[Record], after: list[Record], kind: str, seed: int) -> dict[str, dict[str, Any]]:
-    return compare([record[kind] for record in before], [record[kind] for record in after], seed)
-
-
-def _above_hidden(records: list[Record]) -> list[dict[str, float]]:
-    return [{name: r["metrics"][name] - hidden for name, hidden in r["hidden"].items()} for r in records]
-
-
-def write_items(folder: Path, runs: dict[str, Evaluation]) -> None:
-    """Write `<set>.jsonl`, a line a question: {"question", and for each run its name: record}."""
-    first = next(iter(runs.values()))
-    for name, records in first.records.items():
-        lines = [
-            {"question": record["question"]} | {label: run.records[name][number] for label, run in runs.items()}
-            for number, record in enumerate(records)
-        ]
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_text(folder / item_file(name), text)
-
-
-def item_file(name: str) -> str:
-    """The name of the file in `items/` that holds a set's questions."""
-    # A user's set may be a Hub id, or have any name.
-    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "_"
-    return f"{safe}.jsonl"
+def mean_metrics(
+    records: list[QuestionRecord], kind: Literal["metrics", "hidden", "length_rule"] = "metrics"
+) -> dict[str, float]:
+    """Return the mean of each metric of one kind over a set's questions."""
+    means = {name: fmean(record[kind][name] for record in records) for name in records[0][kind]}
+    if CONTRAST_ACCURACY in means:
+        truthful, hallucinated = zip(*(record["per_token"][kind] for record in records), strict=True)
+        means |= compute(ContrastAccuracy, truthful=truthful, hallucinated=hallucinated)
+    return means

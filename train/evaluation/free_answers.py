@@ -1,4 +1,4 @@
-"""Greedy answers to questions, sharded over the ranks."""
+"""Let a model answer questions in its own words, greedily, with the questions divided among the ranks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from data.examples import Example
-from data.sources import SETS
+from data.sets import SETS
 from eavss.batches import group_by_length
 from train.batching.encoding import Encoder
 from train.runtime.distributed import map_sharded
@@ -37,11 +37,11 @@ class FreeAnswers:
     token_budget: int
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[str]:
-        """The answer to each example, without the space around it."""
+        """Return the answer to each example, without the space around it."""
         harness = self.encoder.prompt_style == "harness"
         limit = _HARNESS_NEW_TOKENS if harness else _NEW_TOKENS
         prompts = [self.encoder.prompt_ids(example) for example in examples]
-        stops = [SETS[e.dataset].HARNESS_STOPS if harness else _STOPS for e in examples]
+        stops = [_harness_stops(example) if harness else _STOPS for example in examples]
         groups = list(group_by_length([len(prompt) + limit for prompt in prompts], self.token_budget))
         self.model.eval()
         answered = map_sharded(
@@ -53,7 +53,7 @@ class FreeAnswers:
     @torch.no_grad()
     def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[str]:
         tokenizer = self.encoder.tokenizer
-        # Padding after the end is cut with the special tokens, so it has to be one.
+        # Padding after the end is removed with the special tokens, so it has to be one of them.
         pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         width = max(map(len, prompts))
         device = next(self.model.parameters()).device
@@ -70,6 +70,11 @@ class FreeAnswers:
         )
         texts = tokenizer.batch_decode(generated[:, width:], skip_special_tokens=True)
         return [_until(text, stops).strip() for text in texts]
+
+
+def _harness_stops(example: Example) -> tuple[str, ...]:
+    rule = SETS[example.dataset].free_answers if example.dataset in SETS else None
+    return rule.stops if rule else _STOPS
 
 
 def _until(text: str, stops: Sequence[str]) -> str:

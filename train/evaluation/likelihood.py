@@ -1,10 +1,8 @@
-"""Log-probabilities of answers, with logits computed for answer tokens only."""
+"""Log-probabilities of answers, with logits for answer tokens only."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import torch
 from peft import PeftModel
@@ -15,19 +13,23 @@ from data.examples import Example
 from eavss.batches import TokenSequence, group_by_length, pad
 from train.batching.encoding import Encoder
 from train.model.loading import causal_lm
-from train.model.logits import logits_at, target_logprobs
+from train.model.logits import logits_at, require_no_nan, target_logprobs
 from train.model.prompt_cache import can_share, continuation, read_prompts
 from train.runtime.distributed import map_sharded
-from train.runtime.errors import ModelError
 
-# Prompts whose keys and values are held at once, in token budgets: many, so that answers of like length meet.
+# How many token budgets of prompts are held at once: several, so that answers of like length share a batch.
 _PROMPT_BUDGETS = 4
 
 
 @dataclass(frozen=True)
 class AnswerLogprob:
-    """An answer's log-probability in nats, summed over its tokens, the number of tokens (no end-of-sequence), and
-    whether greedy decoding would write it: every token is the likeliest one."""
+    """The log-probability of an answer.
+
+    Args:
+        total: in nats, summed over its tokens, without an end-of-sequence.
+        tokens: the number of these tokens.
+        greedy: whether greedy decoding would write the answer, since each of its tokens is the likeliest one.
+    """
 
     total: float
     tokens: int
@@ -41,7 +43,7 @@ class AnswerLogprob:
 
 @dataclass(frozen=True)
 class AnswerScorer:
-    """Scores answers under a model without gradients, sharded over the ranks.
+    """Scores answers under a model without gradients, with the batches divided among the ranks.
 
     Args:
         model: a whole causal LM (not partitioned by ZeRO-3).
@@ -56,11 +58,15 @@ class AnswerScorer:
     share_prompts: bool = True
 
     def score(self, answers: list[tuple[Example, str]], description: str) -> list[AnswerLogprob]:
-        """The log-probability of each answer given its example's prompt, in the order given."""
+        """Return the log-probability of each answer given its example's prompt, in the order given."""
         return self.score_sequences([self.encoder(example, answer) for example, answer in answers], description)
 
     def score_sequences(self, sequences: list[TokenSequence], description: str) -> list[AnswerLogprob]:
-        """The same for token sequences."""
+        """Return the log-probability of each sequence's answer given its prompt, in the order given.
+
+        Raises:
+            ModelError: a log-probability is NaN.
+        """
         self.model.eval()
         # A prompt's last token is read with its answers, so one of a single token leaves nothing to share.
         shared = self.share_prompts and can_share(self.model) and all(s.answer_start > 1 for s in sequences)
@@ -68,10 +74,7 @@ class AnswerScorer:
         score = self._score_shared if shared else self._score_batch
         scored = map_sharded(lambda group: score([sequences[i] for i in group]), groups, description)
         by_index = dict(zip(chain(*groups), chain(*scored), strict=True))
-        if any(math.isnan(score.total) for score in by_index.values()):
-            raise ModelError(
-                "the model gives no log-probability (NaN) for some answer; its weights or dtype are broken"
-            )
+        require_no_nan(score.total for score in by_index.values())
         return [by_index[i] for i in range(len(sequences))]
 
     def _groups(self, sequences: list[TokenSequence]) -> Iterator[list[int]]:
@@ -111,9 +114,9 @@ class AnswerScorer:
         return [by_index[i] for i in range(len(sequences))]
 
     def _score_at(
-        self, inputs: dict[str, Any], rows: Tensor, columns: Tensor, sequences: list[TokenSequence]
+        self, inputs: Mapping[str, object], rows: Tensor, columns: Tensor, sequences: list[TokenSequence]
     ) -> list[AnswerLogprob]:
-        """Scores from one forward pass whose N rows and columns predict the sequences' answer tokens, in order."""
+        """Score the sequences by one forward pass, whose N rows and columns predict their answer tokens in order."""
         targets = torch.tensor([token for s in sequences for token in s.answer], device=rows.device)  # (N,)
         logits = logits_at(self.model, causal_lm(self.model), inputs, rows, columns)
         logprobs, likeliest = target_logprobs(logits, targets)

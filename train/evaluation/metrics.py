@@ -1,4 +1,4 @@
-"""The metrics of one question; a set's figure is their mean. docs/evaluation.md defines every one."""
+"""Metrics of one question, of which a set's figure is the mean. docs/evaluation.md defines each of them."""
 
 import math
 import re
@@ -10,11 +10,8 @@ import datasets
 import evaluate
 
 from data.answers import normalise_answer
+from data.dataset import CONTRAST_ACCURACY
 from train.evaluation.likelihood import AnswerLogprob
-
-# The metric that leads each set; a user's own preferences are led by the contrast.
-CONTRAST = "contrast_accuracy"
-LEADING = {"nq": CONTRAST, "sciq": "acc", "triviaqa": CONTRAST, "truthfulqa": "mc2", "wikiqa": "map"}
 
 _ABSTENTION = re.compile(
     r"^(i'?m )?(sorry,? )?("
@@ -25,10 +22,15 @@ _ABSTENTION = re.compile(
 )
 
 
-class ContrastAccuracy(evaluate.Metric):
-    """Share of questions whose truthful answer is likelier than one wrong answer.
+def prefers_truth(truthful: float, hallucinated: float) -> bool:
+    """Return whether the truthful answer has the higher log-probability per token; a tie counts as wrong."""
+    return truthful > hallucinated
 
-    `truthful` and `hallucinated` are log-probabilities per answer token, one of each a question. A tie counts as wrong.
+
+class ContrastAccuracy(evaluate.Metric):
+    """The share of questions whose truthful answer is likelier than one wrong answer (`prefers_truth`).
+
+    `truthful` and `hallucinated` are log-probabilities per answer token, one of each for each question.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -40,23 +42,23 @@ class ContrastAccuracy(evaluate.Metric):
         )
 
     def _compute(self, truthful: list[float], hallucinated: list[float]) -> dict[str, float]:
-        right = sum(t > h for t, h in zip(truthful, hallucinated, strict=True))
-        return {CONTRAST: right / len(truthful)}
+        right = sum(map(prefers_truth, truthful, hallucinated))
+        return {CONTRAST_ACCURACY: right / len(truthful)}
 
 
 def compute(metric: type[evaluate.Metric], **inputs: Any) -> dict[str, float]:
-    """The metric's values for one process's inputs, without cache files or locks."""
+    """Compute a metric from one process's inputs, without cache files or locks."""
     values: dict[str, float] = metric(keep_in_memory=True).compute(**inputs)
     return {name: float(value) for name, value in values.items()}
 
 
 def contrast(truthful: AnswerLogprob, hallucinated: AnswerLogprob) -> dict[str, float]:
-    """1 if the truthful answer has the higher log-probability per token; a tie counts as wrong."""
-    return {CONTRAST: float(truthful.per_token > hallucinated.per_token)}
+    """Return the contrast accuracy of one question, 0 or 1."""
+    return {CONTRAST_ACCURACY: float(prefers_truth(truthful.per_token, hallucinated.per_token))}
 
 
-def truthfulqa_choice(true: Sequence[float], false: Sequence[float]) -> dict[str, float]:
-    """MC1 and MC2 (Lin et al., 2022) as lm-evaluation-harness computes them, from summed log-probabilities.
+def multiple_choice(true: Sequence[float], false: Sequence[float]) -> dict[str, float]:
+    """Return MC1 and MC2 (Lin et al., 2022) as lm-evaluation-harness computes them, from summed log-probabilities.
 
     MC1: whether the best true choice, the first of `true`, is likelier than every false one; a tie is right, since the
     harness takes the first of the likeliest and lists the best one first. MC2: the true choices' share of the mass.
@@ -66,10 +68,10 @@ def truthfulqa_choice(true: Sequence[float], false: Sequence[float]) -> dict[str
     return {"mc1": float(true[0] >= max(false)), "mc2": sum(mass[: len(true)]) / sum(mass)}
 
 
-def sciq_choice(right: tuple[str, float], distractors: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """acc: the right answer has the highest summed log-probability; acc_norm: the highest per character.
+def single_choice(right: tuple[str, float], distractors: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Return acc and acc_norm: whether the right answer has the highest log-probability, summed and per character.
 
-    As lm-evaluation-harness: it lists the right answer last, so that it loses a tie.
+    As in lm-evaluation-harness, which lists the right answer last, the right answer loses a tie.
     """
 
     def wins(score: Callable[[tuple[str, float]], float]) -> float:
@@ -79,9 +81,9 @@ def sciq_choice(right: tuple[str, float], distractors: Sequence[tuple[str, float
 
 
 def ranking(scores: Sequence[float], labels: Sequence[int]) -> dict[str, float]:
-    """Average precision, reciprocal rank and precision at 1 of candidates ranked by score, the highest first.
+    """Return average precision, reciprocal rank and precision at 1 of candidates ranked by score, the highest first.
 
-    Candidates of equal score stand in the order given. At least one label is 1.
+    Candidates of equal score keep their order. At least one label is 1.
     """
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
     ranks = [rank for rank, i in enumerate(order, start=1) if labels[i]]
@@ -94,11 +96,14 @@ def ranking(scores: Sequence[float], labels: Sequence[int]) -> dict[str, float]:
 
 
 def free_answer(answer: str, aliases: Iterable[str], normalise: Callable[[str], str]) -> dict[str, float]:
-    """The metrics of a generated answer against every alias.
+    """Return the metrics of a generated answer against every alias.
 
-    exact_match: equal after `normalise`, the set's rule in lm-evaluation-harness. f1: token F1 of SQuAD, the best over
-    aliases. abstention_rate: empty, or a refusal such as "I don't know". hallucination_rate: wrong and not abstained.
-    empty_or_degenerate: empty, or one word four times in a row. answer_words: its length.
+    - exact_match: it equals an alias after `normalise`, the set's rule in lm-evaluation-harness.
+    - f1: SQuAD's token F1, the best over aliases.
+    - abstention_rate: it is empty, or a refusal such as "I don't know".
+    - hallucination_rate: it is wrong and no abstention.
+    - empty_or_degenerate: it is empty, or repeats one word four times in a row.
+    - answer_words: its number of words.
     """
     aliases = list(aliases)
     right = normalise(answer) in {normalise(alias) for alias in aliases}
@@ -114,12 +119,12 @@ def free_answer(answer: str, aliases: Iterable[str], normalise: Callable[[str], 
 
 
 def token_f1(answer: str, alias: str) -> float:
-    """Harmonic mean of the precision and recall of the answer's words, after SQuAD's normalisation."""
-    found, wanted = normalise_answer(answer).split(), normalise_answer(alias).split()
-    common = sum((Counter(found) & Counter(wanted)).values())
+    """Return the harmonic mean of the precision and recall of the answer's words, after SQuAD's normalisation."""
+    found, expected = normalise_answer(answer).split(), normalise_answer(alias).split()
+    common = sum((Counter(found) & Counter(expected)).values())
     if not common:
-        return float(found == wanted)  # both empty: equal
-    precision, recall = common / len(found), common / len(wanted)
+        return float(found == expected)  # both empty: equal
+    precision, recall = common / len(found), common / len(expected)
     return 2 * precision * recall / (precision + recall)
 
 
@@ -129,10 +134,10 @@ def _repeats(answer: str) -> bool:
 
 
 def length_rule(true: str, wrong: str, false: Sequence[str]) -> dict[str, float]:
-    """What a rule scores that knows nothing but the answers' lengths in characters; a tie is half right.
+    """Return what a rule scores that knows only the answers' lengths in characters; a tie is half right.
 
-    longest_contrast, shortest_contrast: the truthful answer against the one wrong answer. longest_choice,
-    shortest_choice: the truthful answer against every wrong one.
+    longest_contrast and shortest_contrast compare the truthful answer with the one wrong answer; longest_choice and
+    shortest_choice compare it with every wrong one.
     """
 
     def wins(rivals: Sequence[str], sign: int) -> float:

@@ -1,4 +1,4 @@
-"""What fine-tuning cost: perplexity on WikiText-2, the last words of LAMBADA, and sentiment on SST-2.
+"""Measure what fine-tuning cost: perplexity on WikiText-2, the last words of LAMBADA, and sentiment on SST-2.
 
 LAMBADA and SST-2 are posed and tokenised as in lm-evaluation-harness (tasks lambada_openai and sst2, version 1), zero
 shots; WikiText-2 is not, see `data.text`.
@@ -27,7 +27,7 @@ _SST2_CHOICES = (" negative", " positive")  # in the order of the labels
 def measure_retention(
     scorer: AnswerScorer, names: Sequence[str], root: str | None, limit: int | None
 ) -> dict[str, dict[str, float]]:
-    """{set: {"n": windows, passages or phrases, metric: value}}, in the order of `names`.
+    """Return the figures of each text set, in the order of `names`: {"n": windows, passages or phrases, metric: value}.
 
     - wikitext: `perplexity` a token and `word_perplexity`, over windows of `WINDOW` tokens that do not overlap.
     - lambada: `accuracy`, the share of passages whose last word is what greedy decoding writes, and `perplexity`, of
@@ -35,9 +35,9 @@ def measure_retention(
     - sst2: `accuracy`, of the likelier choice by summed log-probability, the first (negative) on a tie.
 
     Args:
-        scorer: its prompt style and its max_length play no part.
+        scorer: its prompt style and max_length have no effect.
         names: among wikitext, lambada and sst2.
-        root: None for the Hub, or a folder in Hub layout: see `data.sources.load_split`.
+        root: None for the Hub, or a folder in Hub layout: see `data.sources.DataSource`.
         limit: the most windows, the first of the text; of passages and of phrases ten times as many. None for all.
 
     Raises:

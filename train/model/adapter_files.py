@@ -1,4 +1,4 @@
-"""Write the adapter, as PEFT writes it, and nothing but safetensors."""
+"""Write an adapter folder as PEFT does, in safetensors only."""
 
 import contextlib
 import json
@@ -16,7 +16,9 @@ from train.runtime.files import write_json
 
 
 def gather_trainable(model: PeftModel) -> dict[str, Tensor]:
-    """Every trainable parameter by name, whole and on the CPU; under ZeRO-3 gathered from all ranks, so all must call.
+    """Return every trainable parameter by name, whole and on the CPU.
+
+    Under ZeRO-3 the parameters are gathered from all ranks, so each rank must call this.
 
     Raises:
         ModelError: a gathered parameter is empty.
@@ -32,7 +34,7 @@ def gather_trainable(model: PeftModel) -> dict[str, Tensor]:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write `adapter_model.safetensors` and `adapter_config.json` to `folder`, replacing an adapter there at once."""
+    """Write `adapter_model.safetensors` and `adapter_config.json` to `folder`, and replace an adapter there."""
     state = gather_trainable(model)
     if not is_main_process():
         return
@@ -48,7 +50,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def sort_lists(path: Path) -> None:
-    """Sort `target_modules` in an adapter_config.json: PEFT keeps a set, whose order differs from run to run."""
+    """Sort `target_modules` in an adapter_config.json, because PEFT keeps a set whose order differs from run to run."""
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     config["target_modules"] = sorted(config["target_modules"])
     write_json(path, config)

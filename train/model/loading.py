@@ -1,4 +1,4 @@
-"""Load a model whole, and an adapter back on it."""
+"""Load a base model whole, its tokenizer, and an adapter onto it."""
 
 import contextlib
 import gc
@@ -23,44 +23,48 @@ from transformers import (
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from eavss.blocks import find_blocks
-from train.recipe.arguments import EavssArguments
+from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
 from train.runtime.hardware import choose_dtype
 
-# What the libraries raise for a missing, broken or unfitting folder, beside OSError.
+# What the libraries raise for a folder that is missing, broken or of another model.
 _UNLOADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
-# What a config says of where and how it was saved.
-_OF_THE_FILE = ("_name_or_path", "transformers_version", "architectures", "dtype")
+# Keys of a config that describe the file it was read from, not the model.
+_FILE_KEYS = ("_name_or_path", "transformers_version", "architectures", "dtype")
 
 
-def load_tokenizer(args: EavssArguments) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with the end-of-sequence as padding where it has none.
+def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
+    """Load the model's tokenizer. If it has no padding token, the end-of-sequence token serves as one.
 
     Raises:
         ModelError: there is no such model, or it has no tokenizer.
     """
-    with _loading(args):
-        tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path, **_source(args))
+    with _loading(base):
+        tokenizer = AutoTokenizer.from_pretrained(base.name, **_source(base))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_model(args: EavssArguments, training: TrainingArguments) -> PreTrainedModel:
-    """The causal LM, whole on this rank's device, its dropout off.
+def load_model(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
+    """Load the causal LM, whole on this rank's device, with its dropout off.
 
     Raises:
         ModelError: there is no such model, or it cannot be loaded as a causal LM from safetensors.
     """
     with _never_partitioned(training):
-        model = read_model(args)
+        model = read_model(base)
     return model.to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
 
 
-def read_model(args: EavssArguments) -> PreTrainedModel:
-    """`load_model` where no training is to follow: on the CPU."""
-    with _loading(args):
-        config = AutoConfig.from_pretrained(args.model_name_or_path, **_source(args))
+def read_model(base: BaseModel) -> PreTrainedModel:
+    """Load the causal LM on the CPU, for uses where no training follows.
+
+    Raises:
+        ModelError: see `load_model`.
+    """
+    with _loading(base):
+        config = AutoConfig.from_pretrained(base.name, **_source(base))
         if getattr(config, "quantization_config", None) is not None:
             raise ValueError(
                 "its weights are quantised, and references and an exact merge need them in bfloat16, float16 or float32"
@@ -69,35 +73,38 @@ def read_model(args: EavssArguments) -> PreTrainedModel:
             if key.endswith(("dropout", "pdrop")) and isinstance(value, float):
                 setattr(config, key, 0.0)  # the reference log-probabilities are computed without dropout
         return AutoModelForCausalLM.from_pretrained(
-            args.model_name_or_path,
+            base.name,
             config=config,
-            dtype=choose_dtype(args.dtype),
-            attn_implementation=args.attn_implementation,
+            dtype=choose_dtype(base.dtype),
+            attn_implementation=base.attn_implementation,
             use_safetensors=True,
-            **_source(args),
+            **_source(base),
         )
 
 
-def own_dtype(args: EavssArguments) -> torch.dtype:
-    """The dtype that the model's config names; float32 where it names none."""
-    with _loading(args):
-        return AutoConfig.from_pretrained(args.model_name_or_path, **_source(args)).dtype or torch.float32
+def own_dtype(base: BaseModel) -> torch.dtype:
+    """Return the dtype that the model's config names, or float32 where it names none."""
+    with _loading(base):
+        return AutoConfig.from_pretrained(base.name, **_source(base)).dtype or torch.float32
 
 
-def _source(args: EavssArguments) -> dict[str, str | bool]:
-    return {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
+def _source(base: BaseModel) -> dict[str, str | bool]:
+    return {"revision": base.revision, "trust_remote_code": base.trust_remote_code}
 
 
 def fingerprint(model: PreTrainedModel) -> bytes:
-    """A hash of the config and the weights' sums: the same wherever the model lies, another for another revision."""
+    """Hash the config and the sums of the weights.
+
+    The hash does not depend on where the model lies on disk; another revision of it has another hash.
+    """
     sums = [parameter.detach().sum(dtype=torch.float64).item() for parameter in model.parameters()]
-    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _OF_THE_FILE}
+    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _FILE_KEYS}
     return hashlib.sha256(json.dumps([config, sums], sort_keys=True, default=str).encode()).digest()
 
 
 @contextlib.contextmanager
-def _loading(args: EavssArguments) -> Iterator[None]:
-    name = args.model_name_or_path
+def _loading(base: BaseModel) -> Iterator[None]:
+    name = base.name
     looks_local = name.count("/") != 1 or name.startswith((".", "/", "~"))
     if looks_local and not Path(name).is_dir():
         raise ModelError(
@@ -125,22 +132,22 @@ def _never_partitioned(training: TrainingArguments) -> Iterator[None]:
 
 
 def causal_lm(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model without PEFT's wrapper; the adapters inside it stay."""
+    """Return the model without PEFT's wrapper. Adapters inside it stay."""
     return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
 
 
-def choose_training_attention(model: PreTrainedModel, args: EavssArguments) -> None:
-    """On a CPU, the eager implementation, unless the recipe names one or the texts are long.
+def choose_training_attention(model: PreTrainedModel, base: BaseModel, max_length: int) -> None:
+    """Switch to eager attention on a CPU, unless the recipe names an implementation or texts are long.
 
-    There SDPA's backward pass takes about three times as long for the short texts of a training batch
-    (docs/performance.md); without gradients it is as fast, and for long texts faster.
+    On a CPU the backward pass of SDPA takes about three times as long for the short texts of a training batch
+    (docs/performance.md). Without gradients SDPA is as fast as eager attention, and for long texts it is faster.
     """
-    if args.attn_implementation is None and model.device.type == "cpu" and args.max_length <= 512:
+    if base.attn_implementation is None and model.device.type == "cpu" and max_length <= 512:
         model.set_attn_implementation("eager")
 
 
 def checkpoint_activations(model: PeftModel, lowest: int, options: dict[str, Any] | None) -> None:
-    """Recompute activations in the backward pass, of the blocks from `lowest` on; no gradient is needed below.
+    """Recompute the activations of the blocks from `lowest` on in the backward pass, which ends there.
 
     Args:
         options: `activation_checkpointing_kwargs`, as TrainingArguments has them.
@@ -160,7 +167,7 @@ def checkpoint_activations(model: PeftModel, lowest: int, options: dict[str, Any
 
 
 def load_adapter(base: PreTrainedModel, adapter: str) -> PeftModel:
-    """`base` with a saved adapter on it.
+    """Put a saved adapter on `base`.
 
     Args:
         adapter: a PEFT folder or Hub id; only safetensors are read.
@@ -183,11 +190,11 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def load_adapted(args: EavssArguments, training: TrainingArguments, adapter: Path) -> PeftModel:
-    """The base model, fresh, with the adapter that was saved: what a user of the adapter will get."""
+def load_adapted(base: BaseModel, training: TrainingArguments, adapter: Path) -> PeftModel:
+    """Load the base afresh and put the saved adapter on it, so that what is evaluated is what a user will load."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    base = load_model(args, training)
+    model = load_model(base, training)
     with _never_partitioned(training):
-        return load_adapter(base, str(adapter))
+        return load_adapter(model, str(adapter))

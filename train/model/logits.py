@@ -1,12 +1,15 @@
-"""Logits for chosen positions only, and what they say of the tokens that follow: nothing of size B x T x V exists."""
+"""Logits and log-probabilities at chosen positions only, so that no tensor of size B x T x V is made."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
+
+from train.runtime.errors import ModelError
 
 # A float32 copy of so many rows' logits fits a processor's cache.
 _ROWS = 8
@@ -15,21 +18,21 @@ _ROWS = 8
 def logits_at(
     model: Callable[..., Any],
     causal_lm: PreTrainedModel,
-    inputs: dict[str, Any],
+    inputs: Mapping[str, object],
     rows: Tensor,
     columns: Tensor,
     extra_states: Tensor | None = None,
 ) -> Tensor:
-    """The model's logits at N rows and columns, and of M extra states: (N + M, V) in the model's dtype.
+    """Return the model's logits at N rows and columns, and of M extra states: (N + M, V) in the model's dtype.
 
-    A hook on the head lets it see these positions alone, since what a model does to its logits afterwards (scaling,
-    soft-capping) then still happens. Another takes the logits from `causal_lm` itself, since accelerate copies what
-    comes out of its wrapper to float32.
+    One hook makes the head see these positions alone; what a model does to its logits afterwards (scaling,
+    soft-capping) still happens. Another hook takes the logits from `causal_lm` itself, because accelerate copies what
+    its wrapper returns to float32.
 
     Args:
-        model: what is called, `causal_lm` or a wrapper around it (PEFT's, DeepSpeed's).
+        model: the callable, `causal_lm` or a wrapper around it (PEFT's, DeepSpeed's).
         causal_lm: the model that has the head.
-        inputs: what the model is called with, B rows of T tokens.
+        inputs: the model's keyword arguments, B rows of T tokens.
         rows, columns: (N,) integers.
         extra_states: (M, H) states from elsewhere that also enter the head.
     """
@@ -58,13 +61,23 @@ def logits_at(
 
 
 def target_logprobs(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """log p(target) in float32, and whether the target is the likeliest token; (N,) each.
+    """Return log p(target) in float32, and whether the target is the likeliest token; (N,) each.
 
-    The first equals `log_softmax(logits.float(), -1).gather(-1, targets)` and carries its gradient, without a float32
-    copy of all logits (N, V).
+    The log-probability equals `log_softmax(logits.float(), -1).gather(-1, targets)` and carries its gradient, without
+    a float32 copy of all logits (N, V).
     """
     logprobs, likeliest = _TargetLogprobs.apply(logits, targets)
     return logprobs, likeliest
+
+
+def require_no_nan(logprobs: Iterable[float]) -> None:
+    """Check the log-probabilities of a model's answers.
+
+    Raises:
+        ModelError: one of them is NaN.
+    """
+    if any(math.isnan(value) for value in logprobs):
+        raise ModelError("the model gives no log-probability (NaN) for some answer; its weights or dtype are broken")
 
 
 class _TargetLogprobs(torch.autograd.Function):

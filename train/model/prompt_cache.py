@@ -1,9 +1,9 @@
-"""Answers to one prompt share the pass over it: its keys and values are computed once and used for each answer."""
+"""A prompt's keys and values, computed once and used for each of its answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import TypedDict
 
 import torch
 from peft import PeftModel
@@ -17,10 +17,10 @@ _SHORTEST_COMMON_PREFIX = 16
 
 @dataclass(frozen=True)
 class PromptCache:
-    """Keys and values of P prompts, without each prompt's last token, padded on the right to C tokens.
+    """The keys and values of P prompts without their last tokens, padded on the right to C tokens.
 
     Args:
-        layers: for each block its keys and values, (P, heads, C, size of a head) each.
+        layers: each block's keys and values, (P, heads, C, size of a head) each.
         mask: (P, C), 1 for real tokens.
     """
 
@@ -28,7 +28,7 @@ class PromptCache:
     mask: Tensor
 
     def take(self, rows: Tensor) -> "PromptCache":
-        """The prompts `rows`, which may repeat, without the columns that are padding in all of them."""
+        """Take the prompts `rows`, which may repeat, without the columns that are padding in all of them."""
         mask = self.mask[rows]
         width = int(mask.sum(1).max())
         return PromptCache([(k[rows, :, :width], v[rows, :, :width]) for k, v in self.layers], mask[:, :width])
@@ -41,16 +41,20 @@ class PromptCache:
 
 
 def can_share(model: PreTrainedModel | PeftModel) -> bool:
-    """Whether every block keeps plain keys and values. Sliding windows and recurrent states do not: a gap of padding
-    between prompt and answer would move the window, and a state cannot be cut."""
+    """Return whether every block keeps plain keys and values.
+
+    Sliding windows and recurrent states cannot be shared: padding between prompt and answer would move the window, and
+    a state cannot be cut.
+    """
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
 
 
 def read_prompts(model: PreTrainedModel | PeftModel, prompts: Sequence[Sequence[int]]) -> PromptCache:
-    """One pass over each prompt but its last token, and one alone over what all of them begin with.
+    """Run the model over each prompt without its last token, and only once over a beginning that all prompts share.
 
     Args:
-        prompts: token ids, at least two each.
+        model: a causal LM whose cache can be shared.
+        prompts: token ids, at least two in each prompt.
     """
     common = _common_length([prompt[:-2] for prompt in prompts])
     if common < _SHORTEST_COMMON_PREFIX or len(prompts) < 2:
@@ -71,8 +75,17 @@ def _extend(model: PreTrainedModel | PeftModel, past: PromptCache | None, pieces
     return PromptCache([(layer.keys, layer.values) for layer in cache.layers], inputs["attention_mask"])
 
 
-def continuation(past: PromptCache | None, pieces: list[Sequence[int]], device: torch.device) -> dict[str, Any]:
-    """The model's inputs for one piece of text after each cached prompt, padded on the right to T tokens.
+class ContinuationInputs(TypedDict):
+    """The keyword arguments with which a model reads on after cached prompts."""
+
+    input_ids: Tensor
+    position_ids: Tensor
+    attention_mask: Tensor
+    past_key_values: DynamicCache | None
+
+
+def continuation(past: PromptCache | None, pieces: list[Sequence[int]], device: torch.device) -> ContinuationInputs:
+    """Make the model's inputs for one piece of text after each cached prompt, padded on the right to T tokens.
 
     Returns:
         input_ids and position_ids (P, T), attention_mask (P, C + T), past_key_values.

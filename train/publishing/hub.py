@@ -1,4 +1,4 @@
-"""Send a folder to the Hugging Face Hub, by its client and its conventions: HF_ENDPOINT, HF_TOKEN, branches."""
+"""Push a folder to the Hugging Face Hub with its own client, which reads HF_ENDPOINT and HF_TOKEN."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,21 +17,19 @@ from huggingface_hub.errors import (
 
 from train.runtime.errors import HubError
 
-# What the Hub puts into a new repo by itself.
+# The file that the Hub puts into a new repo.
 _INITIAL = {".gitattributes"}
 
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A model repo to push to.
+    """A model repo to push to. The token is that of HF_TOKEN, or the one stored by `hf auth login`.
 
     Args:
         repo_id: NAME or OWNER/NAME.
-        private: of a repo that is created; None for the owner's default.
-        revision: the branch, created where there is none.
-        overwrite: push to a repo although it holds files already.
-
-    The token is HF_TOKEN's, or the one kept by `hf auth login`.
+        private: whether a new repo is private; None for the owner's default.
+        revision: the branch, which is created if there is none.
+        overwrite: push to a repo that holds files already.
     """
 
     repo_id: str
@@ -40,16 +38,16 @@ class HubRepo:
     overwrite: bool = False
 
     def check(self) -> None:
-        """Whether a push would be let in, told before anything costly is done; nothing is created.
+        """Check that a push would succeed, before anything costly is done. Nothing is created.
 
         Raises:
-            HubError: no or a refused token, a repo that holds files already, or no connection.
+            HubError: there is no token or it is refused, the repo holds files already, or there is no connection.
         """
-        with self._explained():
+        with self._errors_in_one_line():
             self._refuse_to_overwrite(self._whole_id())
 
     def push(self, folder: Path, message: str) -> str:
-        """Upload what `folder` holds in one commit; files that are there already are not sent again.
+        """Upload the content of `folder` in one commit. Files that the repo holds already are not sent again.
 
         Returns:
             The address of the commit.
@@ -57,7 +55,7 @@ class HubRepo:
         Raises:
             HubError: see `check`.
         """
-        with self._explained():
+        with self._errors_in_one_line():
             repo = self._whole_id()
             self._refuse_to_overwrite(repo)
             self._api.create_repo(repo, private=self.private, exist_ok=True)
@@ -88,8 +86,8 @@ class HubRepo:
             )
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """A user's mistake, or the network's, in one line without the token."""
+    def _errors_in_one_line(self) -> Iterator[None]:
+        """Turn every error of the client into a HubError of one line, without the token."""
         try:
             yield
         except LocalTokenNotFoundError:
@@ -110,7 +108,7 @@ class HubRepo:
             raise HubError(f"hub: {constants.ENDPOINT} answered {status}: {self._clean(error)}") from None
         except (HTTPError, OSError) as error:
             raise HubError(f"hub: no connection to {constants.ENDPOINT}: {self._clean(error)}") from None
-        except ValueError as error:  # what the client says of a card that the Hub does not accept
+        except ValueError as error:  # the client's error for a card that the Hub does not accept
             raise HubError(f"hub: {self._clean(error)}") from None
 
     def _clean(self, error: Exception) -> str:

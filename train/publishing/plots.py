@@ -1,59 +1,64 @@
-"""A run's pictures for its report, as PNG: what training did, and what changed."""
+"""Draw a run's pictures for its report, as PNG: the course of training, and what changed."""
 
+from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_CURVES = {
-    "loss": (("loss/ce", "cross-entropy"), ("loss/dpo", "DPO"), ("loss/infonce", "InfoNCE")),
-    "log-probability": (("logps/chosen", "truthful"), ("logps/rejected", "hallucinated")),
-}
+from train.losses import TERMS
+from train.publishing.rows import MetricRow
+
+_LOGPROBS = (("logps/chosen", "truthful"), ("logps/rejected", "hallucinated"))
+_STYLES = ("-", "--", ":", "-.")
 _OURS, _CONTROL = "#c2410c", "#64748b"
 
 
-def plot_training(log: list[dict[str, Any]]) -> bytes:
-    """The loss's terms, and the log-probabilities of both answers, over the steps.
+def plot_training(log: Sequence[Mapping[str, float]], weights: Mapping[str, float]) -> bytes:
+    """Draw the terms of the loss, and the log-probabilities of both answers, over the training steps.
 
     Args:
-        log: the Trainer's, one dict a logging step.
+        log: the Trainer's log, one entry for each logging step.
+        weights: the weight of each term by its name. A term of weight 0 is not trained on, and is not drawn.
     """
     # Narrow, so that its letters can still be read at a phone's width.
     figure = Figure(figsize=(6, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(_CURVES), 1, sharex=True)
-    for axes, (title, curves) in zip(panels, _CURVES.items(), strict=True):
-        for (name, label), style in zip(curves, ("-", "--", ":"), strict=False):
-            points = [(entry["step"], entry[name]) for entry in log if name in entry]
-            if points:
-                axes.plot(*zip(*points, strict=True), style, color=_OURS if style == "-" else _CONTROL, label=label)
-        axes.set_ylabel(title)
-        axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xlabel("step")
+    above, below = figure.subplots(2, 1, sharex=True)
+    trained = [term for term in TERMS if weights[term.name] > 0]
+    _draw_curves(above, "loss", [(f"loss/{term.name}", term.label) for term in trained], log)
+    _draw_curves(below, "log-probability", _LOGPROBS, log)
+    below.set_xlabel("step")
     return _png(figure)
 
 
-def plot_changes(rows: list[dict[str, Any]]) -> bytes:
-    """Each metric's change with its interval, and below it what of it was gained on the question.
+def _draw_curves(axes: Axes, title: str, curves: Sequence[tuple[str, str]], log: Sequence[Mapping[str, float]]) -> None:
+    for (name, label), style in zip(curves, _STYLES, strict=False):
+        points = [(entry["step"], entry[name]) for entry in log if name in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, color=_OURS if style == "-" else _CONTROL, label=label)
+    axes.set_ylabel(title)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
 
-    Args:
-        rows: of `train.publishing.report.comparison_rows`.
-    """
+
+def plot_changes(rows: Sequence[MetricRow]) -> bytes:
+    """Draw each metric's change with its interval, and below it the question-specific gain."""
     figure = Figure(figsize=(6, 1.2 + 0.36 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for height, row in enumerate(reversed(rows)):
-        for change, colour, shift in ((row, _OURS, 0.12), (row["question_gain"], _CONTROL, -0.12)):
+        for change, colour, shift in ((row.change, _OURS, 0.12), (row.question_gain, _CONTROL, -0.12)):
             if change is not None:
-                axes.hlines(height + shift, *change["interval"], color=colour, linewidth=1.2)
+                low, high = change["interval"]
+                axes.hlines(height + shift, low, high, color=colour, linewidth=1.2)
                 axes.plot(change["difference"], height + shift, "o", color=colour, markersize=4)
     axes.axvline(0, color="#94a3b8", linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [f"{row['set']} {row['metric']}" for row in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [f"{row.set} {row.metric}" for row in reversed(rows)])
     for text in axes.get_yticklabels():
         text.set_parse_math(False)  # a set's name is the user's
-    axes.set_xlabel("change (orange);\ngained on the question (grey)")
+    axes.set_xlabel("change (orange);\nquestion-specific gain (grey)")
     axes.spines[["top", "right", "left"]].set_visible(False)
     return _png(figure)
 

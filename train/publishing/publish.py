@@ -1,4 +1,4 @@
-"""From a run to a checkpoint that others can load, and to the Hub."""
+"""Export a run's result so that others can load it, and push it to the Hub."""
 
 import tempfile
 from dataclasses import dataclass
@@ -6,23 +6,24 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
-from train.publishing.card import Run, write_card
+from train.publishing.card import make_card
 from train.publishing.checkpoints import Adapter, export_adapter, export_merged, find_adapter
 from train.publishing.hub import HubRepo
-from train.recipe.arguments import EavssArguments
-from train.runtime.distributed import say
+from train.publishing.run_folder import Run
+from train.recipe.settings import BaseModel
+from train.runtime.distributed import on_main_process, say
 
 
 @dataclass(frozen=True)
 class Export:
-    """What to make of an adapter.
+    """The form in which an adapter is exported.
 
     Args:
-        merged: base and adapter as one checkpoint, or the adapter alone.
-        dtype: of a merged checkpoint; None for the base's own.
-        max_shard_size: of its files, as in `save_pretrained`.
+        merged: base and adapter as one checkpoint, instead of the adapter alone.
+        dtype: the dtype of a merged checkpoint; None for the base's own.
+        max_shard_size: the size of its files, as in `save_pretrained`.
         base_model: the base's Hub id; None for the name it was loaded by.
-        license: of what is exported, as the Hub names it; None to leave it out.
+        license: the license of the export, as the Hub names it; None to leave it out.
     """
 
     merged: bool = False
@@ -32,28 +33,39 @@ class Export:
     license: str | None = None
 
     def write(self, adapter: Adapter, run: Run | None, target: Path, name: str) -> None:
-        """Write the checkpoint, checked in a fresh process, and the model card of `run`.
+        """Write the checkpoint, check it in a fresh process, and add the model card of `run`.
+
+        Args:
+            adapter: the adapter to export.
+            run: the finished run that it is from; None to write no card.
+            target: the folder to write to.
+            name: what the card calls the model, NAME or OWNER/NAME.
 
         Raises:
-            RecipeError: `target` holds something already.
-            ModelError: what was written does not give what was trained; nothing is left then.
+            RecipeError: `target` is not empty, or a file of the run is missing.
+            ModelError: the checkpoint gives other log-probabilities than the adapter; nothing is left of it.
         """
-        base = self.base_model or adapter.base.model_name_or_path
+        base = self.base_model or adapter.base.name
         if Path(base).is_dir():
             say(f"note: the base is named as the folder {base}, which nobody else has; name it on the Hub (base_model)")
+        card = None if run is None else make_card(run, name, base, merged=self.merged, license=self.license)
         if self.merged:
             export_merged(adapter, target, self.dtype, self.max_shard_size)
         else:
             export_adapter(adapter, target, base)
-        if run is not None:
-            write_card(run, target, name, base, self.merged, self.license)
+        if card is not None:
+            card.write(target)
 
 
-def hub_repo(args: EavssArguments, training: TrainingArguments) -> HubRepo | None:
-    """Where the recipe wants the result pushed to, checked; None if nowhere.
+def hub_repo(training: TrainingArguments, overwrite: bool) -> HubRepo | None:
+    """Return the repo that the recipe pushes to, after checking that it may; None if it pushes nowhere.
+
+    Args:
+        training: the recipe's `push_to_hub`, `hub_model_id`, `hub_private_repo` and `hub_revision`.
+        overwrite: push to a repo that holds files already.
 
     Raises:
-        HubError: it would be refused.
+        HubError: see `HubRepo.check`.
     """
     if not training.push_to_hub:
         return None
@@ -61,21 +73,26 @@ def hub_repo(args: EavssArguments, training: TrainingArguments) -> HubRepo | Non
         training.hub_model_id or Path(str(training.output_dir)).resolve().name,
         training.hub_private_repo,
         training.hub_revision or "main",
-        args.hub_overwrite,
+        overwrite,
     )
     repo.check()
     return repo
 
 
-def push_run(folder: Path, repo: HubRepo, args: EavssArguments) -> None:
+@on_main_process
+def push_run(folder: Path, repo: HubRepo, base: BaseModel, export: Export) -> None:
     """Export a finished run and push it.
+
+    Args:
+        folder: the run's output folder.
+        repo: the repo to push to.
+        base: the model that the run was trained from.
+        export: the form of the export.
 
     Raises:
         ModelError, HubError: see `Export.write` and `HubRepo.push`.
     """
-    adapter = find_adapter(folder, args.model_name_or_path, args.model_revision, args.trust_remote_code)
-    export = Export(args.hub_merged, base_model=args.hub_base_model, license=args.hub_license)
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary) / "export"
-        export.write(adapter, Run.read(folder), target, repo.repo_id)
+        export.write(Adapter(find_adapter(folder), base), Run.read(folder), target, repo.repo_id)
         say(f"pushed: {repo.push(target, 'Upload an eavss checkpoint')}")

@@ -1,4 +1,4 @@
-"""Log-probabilities of fixed texts under a checkpoint, as a process finds them that has loaded nothing else.
+"""Compute the log-probabilities of fixed texts under a checkpoint, in a process that has loaded nothing else.
 
 python -m train.publishing.reload_check FOLDER [--base BASE] [--revision main] [--trust_remote_code] [--dtype bfloat16]
 """
@@ -7,13 +7,14 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from train.recipe.arguments import EavssArguments
+from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError
 
 _TEXTS = (
@@ -22,13 +23,13 @@ _TEXTS = (
     "The water in a kettle boils when it is hot enough, and steam rises from its spout.",
     "def double(x):\n    return 2 * x",
 )
-# The results stand behind this word, after whatever libraries print.
+# The results follow this word, because libraries print lines of their own.
 _MARK = "log-probabilities:"
 
 
 @torch.no_grad()
 def fixed_logprobs(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[float]:
-    """The log-probability of every token but the first of each text, in float32, one list for all texts."""
+    """Return the log-probability of every token but the first of each text, in float32, in one list for all texts."""
     model.eval()
     found: list[float] = []
     for text in _TEXTS:
@@ -38,12 +39,12 @@ def fixed_logprobs(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedToke
     return found
 
 
-def logprobs_in_fresh_process(folder: Path, dtype: str, base: EavssArguments | None) -> list[float]:
-    """`fixed_logprobs` of the checkpoint in `folder`, or of the adapter there on `base`, on the CPU.
+def logprobs_in_fresh_process(folder: Path, dtype: str, base: BaseModel | None) -> list[float]:
+    """Return `fixed_logprobs` of a checkpoint, computed on the CPU in a new process.
 
     Args:
         folder: a checkpoint with its tokenizer, or an adapter.
-        dtype: in which to load and compute.
+        dtype: the dtype to load and compute in.
         base: the adapter's base; None for a merged checkpoint.
 
     Raises:
@@ -51,7 +52,7 @@ def logprobs_in_fresh_process(folder: Path, dtype: str, base: EavssArguments | N
     """
     command = [sys.executable, "-m", "train.publishing.reload_check", str(folder), "--dtype", dtype]
     if base is not None:
-        command += ["--base", base.model_name_or_path, "--revision", base.model_revision]
+        command += ["--base", base.name, "--revision", base.revision]
         command += ["--trust_remote_code"] if base.trust_remote_code else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line = next((line for line in done.stdout.splitlines() if line.startswith(_MARK)), None)
@@ -62,15 +63,15 @@ def logprobs_in_fresh_process(folder: Path, dtype: str, base: EavssArguments | N
     return found
 
 
-def main() -> None:
-    """Load, compute, print."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the checkpoint that the command line names, and print its log-probabilities."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("--base")
     parser.add_argument("--revision", default="main")
     parser.add_argument("--trust_remote_code", action="store_true")
     parser.add_argument("--dtype", default="float32")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     name, source = options.folder, {}
     if options.base:
         name, source = options.base, {"revision": options.revision, "trust_remote_code": options.trust_remote_code}

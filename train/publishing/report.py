@@ -1,55 +1,37 @@
-"""What a run says at its end: the table in the terminal, and report.html."""
+"""Report a run at its end: the table for the terminal, `items/`, `results.json` and `report.html`."""
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from train.evaluation.benchmarks import Record
+from train.evaluation.compare import write_items
+from train.evaluation.evaluate import Evaluation
+from train.evaluation.statistics import Change
 from train.publishing.plots import plot_changes, plot_training
-from train.runtime.files import write_text
+from train.publishing.rows import metric_rows
+from train.publishing.run_folder import Item, QuestionRecord, Results, Run
+from train.runtime.distributed import on_main_process
+from train.runtime.files import write_json, write_text
 
 _FOOT = "~ noise could explain the change: its 95% interval (paired bootstrap by question) holds 0"
 
 
-def comparison_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for each set and metric of `results.json`: the figures before and after, and the change's interval.
-
-    `question_gain` is the question-specific gain: the change less the change with the question hidden, with an interval
-    of its own. It is None where a metric has no such control.
-    """
-    rows = []
-    for name, entry in results["benchmarks"].items():
-        gained = entry.get("hidden", {}).get("gained", {})
-        for metric, change in entry["change"].items():
-            rows.append(
-                {
-                    "set": name,
-                    "metric": metric,
-                    "n": entry["n"],
-                    "before": entry["before"][metric],
-                    "after": entry["after"][metric],
-                    **change,
-                    "question_gain": gained.get(metric),
-                }
-            )
-    return rows
-
-
-def comparison_table(results: dict[str, Any]) -> str:
-    """The before/after table as text, with what training cost below it."""
+def comparison_table(results: Results) -> str:
+    """Return the table of metrics before and after training as text, with what training cost below it."""
     lines = [
         f"{'set':<12} {'metric':<20} {'n':>5} {'before':>8} {'after':>8} {'change':>8}   {'95% interval':<17} "
         f"{'on the question':>17}"
     ]
-    for row in comparison_rows(results):
-        low, high = row["interval"]
-        gain = row["question_gain"]
-        gained = "" if gain is None else f"{gain['difference']:+.3f} {_mark(gain)}"
+    for row in metric_rows(results):
+        low, high = row.change["interval"]
+        gain = row.question_gain
+        shown_gain = "" if gain is None else f"{gain['difference']:+.3f} {_mark(gain)}"
         lines.append(
-            f"{row['set']:<12} {row['metric']:<20} {row['n']:>5} {row['before']:>8.3f} {row['after']:>8.3f} "
-            f"{row['difference']:>+8.3f} {_mark(row)} [{low:+.3f}, {high:+.3f}] {gained:>17}"
+            f"{row.set:<12} {row.metric:<20} {row.n:>5} {row.before:>8.3f} {row.after:>8.3f} "
+            f"{row.change['difference']:>+8.3f} {_mark(row.change)} [{low:+.3f}, {high:+.3f}] {shown_gain:>17}"
         )
     for name, figures in results["retention"].items():
         for metric, before in figures["before"].items():
@@ -60,50 +42,69 @@ def comparison_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, _FOOT])
 
 
-def _mark(change: dict[str, Any]) -> str:
+def _mark(change: Change) -> str:
     return "~" if change["noise"] else " "
 
 
-def flipped_questions(before: list[Record], after: list[Record]) -> dict[str, list[Record]]:
-    """The questions of a set whose likelier answer changed sides: `mended` to the truthful one, `spoilt` from it; those
-    first whose margin changed most.
+@on_main_process
+def write_results(folder: Path, results: Results, before: Evaluation, after: Evaluation) -> None:
+    """Write `items/`, `results.json`, and the report that is made from them."""
+    write_items(folder / "items", {"before": before, "after": after})
+    write_json(folder / "results.json", results)
+    write_report(Run.read(folder))
+
+
+@dataclass(frozen=True)
+class FlippedQuestions:
+    """The records, after training, of the questions whose likelier answer is another one than before.
 
     Args:
-        before, after: records of the same questions in the same order.
+        to_truthful: the questions whose truthful answer is now the likelier one.
+        to_hallucinated: the questions whose wrong answer is now the likelier one.
     """
-    found: dict[str, list[tuple[float, Record]]] = {"mended": [], "spoilt": []}
-    for old, new in zip(before, after, strict=True):
-        was, now = (record["per_token"]["metrics"][0] - record["per_token"]["metrics"][1] for record in (old, new))
-        if (was > 0) != (now > 0):
-            found["mended" if now > 0 else "spoilt"].append((abs(now - was), new))
-    return {kind: [record for _, record in sorted(turned, key=lambda pair: -pair[0])] for kind, turned in found.items()}
+
+    to_truthful: list[QuestionRecord]
+    to_hallucinated: list[QuestionRecord]
 
 
-def write_report(
-    folder: Path,
-    results: dict[str, Any],
-    layers: dict[str, Any],
-    recipe: str,
-    flipped: dict[str, dict[str, list[Record]]],
-) -> None:
-    """Write `report.html`, one self-contained file, from the run's own files; all content is escaped.
+def flipped_questions(items: Sequence[Item]) -> FlippedQuestions:
+    """Return the questions of a set whose likelier answer changed, those whose margin changed most first.
 
-    Args:
-        flipped: of each set, from `flipped_questions`.
+    The margin is the log-probability per token of the truthful answer less that of the wrong one.
     """
-    rows = comparison_rows(results)
+    flips = []
+    for item in items:
+        old, new = (truthful - wrong for truthful, wrong in (_per_token(item["before"]), _per_token(item["after"])))
+        if (old > 0) != (new > 0):
+            flips.append((abs(new - old), new > 0, item["after"]))
+    flips.sort(key=lambda flip: -flip[0])
+    return FlippedQuestions(
+        to_truthful=[record for _, is_truthful, record in flips if is_truthful],
+        to_hallucinated=[record for _, is_truthful, record in flips if not is_truthful],
+    )
+
+
+def _per_token(record: QuestionRecord) -> tuple[float, float]:
+    truthful, wrong = record["per_token"]["metrics"][:2]
+    return truthful, wrong
+
+
+def write_report(run: Run) -> None:
+    """Write `report.html`, one self-contained page, from the run's own files. All content is escaped."""
+    rows = metric_rows(run.results)
+    train = run.results["train"]
     pictures = {
-        "profile": (folder / "layers.png").read_bytes(),
+        "profile": run.picture,
         "changes": plot_changes(rows),
-        "training": plot_training(results["train"]["log"]),
+        "training": plot_training(train["log"], train["loss_weights"]),
     }
     environment = Environment(loader=PackageLoader("train.publishing"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html").render(
-        results=results,
-        layers=layers,
+        results=run.results,
+        layers=run.layers,
         rows=rows,
         pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
-        recipe=recipe,
-        flipped=flipped,
+        recipe=run.recipe,
+        flipped={name: flipped_questions(run.items(name)) for name in run.results["benchmarks"]},
     )
-    write_text(folder / "report.html", page)
+    write_text(run.folder / "report.html", page)

@@ -1,22 +1,32 @@
 """Every key of our own that a recipe may hold, and what it may be."""
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.examples import Example, normalise_question
-from data.sources import SETS, Split, load_split
+from transformers import TrainingArguments
+
+from data.sets import ALL, SETS
+from data.sources import DataSource
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
+from train.losses import LossWeights
+from train.recipe.settings import (
+    BaseModel,
+    Dtype,
+    EvaluationSettings,
+    LoraSettings,
+    SelectionSettings,
+)
 from train.runtime.errors import RecipeError
 
-# All five sets together.
-ALL = "all"
 RETENTION = ("wikitext", "lambada", "sst2")
-Dtype = Literal["auto", "bfloat16", "float32"]
+# What the command line says for an empty list, which it cannot express.
+NO_RETENTION = ["none"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@dataclass
+@dataclass(frozen=True)
 class EavssArguments:
     """The keys of our own; the rest of a recipe are `transformers.TrainingArguments`.
 
@@ -141,32 +151,74 @@ class EavssArguments:
             require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         learning = [getattr(self, key) for key in weights[:3]]
         require(any(learning), ", ".join(weights[:3]), learning, "not all 0")
-        if self.retention == ["none"]:
-            self.retention = []  # the command line cannot give an empty list
-        for key, known in (("evaluate_on", tuple(SETS)), ("retention", RETENTION)):
-            unknown = [name for name in getattr(self, key) if name not in known]
+        retention = [] if self.retention == NO_RETENTION else self.retention
+        for key, names, known in (("evaluate_on", self.evaluate_on, tuple(SETS)), ("retention", retention, RETENTION)):
+            unknown = [name for name in names if name not in known]
             require(not unknown, key, unknown, f"among {', '.join(known)}")
 
-    def sides(self, dataset: str) -> Split:
-        """The examples of `dataset` to learn from, and those to evaluate on.
+    @property
+    def questions_to_draw(self) -> int | None:
+        """How many training questions scoring and training need; None for all."""
+        return None if self.train_questions is None else max(self.train_questions, self.score_questions)
 
-        Raises:
-            DataError: see `data.sources.load_split`.
-        """
-        return load_split(dataset, self.datasets_root, self.evaluation_share, self.validation_share)
+    @property
+    def cache_bytes(self) -> float:
+        """How much disk the block-input caches may take."""
+        return self.prefix_cache_gb * 1e9
 
-    def training_pools(self) -> list[list[Example]]:
-        """The examples to learn from: `dataset`'s, or those of each of the five sets, without any question that one of
-        them evaluates on.
+    @property
+    def base_model(self) -> BaseModel:
+        return BaseModel(
+            self.model_name_or_path, self.model_revision, self.trust_remote_code, self.dtype, self.attn_implementation
+        )
 
-        Raises:
-            DataError: see `data.sources.load_split`.
-        """
-        if self.dataset != ALL:
-            return [self.sides(self.dataset).train]
-        sides = [self.sides(name) for name in SETS]
-        held_out = {normalise_question(example.question) for side in sides for example in side.evaluation}
-        return [[e for e in side.train if normalise_question(e.question) not in held_out] for side in sides]
+    @property
+    def source(self) -> DataSource:
+        return DataSource(self.datasets_root, self.evaluation_share, self.validation_share)
+
+    @property
+    def selection(self) -> SelectionSettings:
+        return SelectionSettings(self.selector, self.select_fraction, self.form, self.estimator, self.layers)
+
+    @property
+    def lora(self) -> LoraSettings:
+        return LoraSettings(self.lora_r, self.lora_alpha, self.lora_dropout, self.lora_target_modules)
+
+    @property
+    def loss_weights(self) -> LossWeights:
+        return LossWeights(
+            ce=self.ce_weight,
+            dpo=self.dpo_weight,
+            infonce=self.infonce_weight,
+            replay=self.replay_weight,
+            beta=self.beta,
+            infonce_temperature=self.infonce_temperature,
+        )
+
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        own = () if self.dataset in (*SETS, ALL) else (self.dataset,)
+        return EvaluationSettings(
+            sets=tuple(dict.fromkeys((*self.evaluate_on, *own))),
+            source=self.source,
+            limit=self.eval_limit,
+            prompt_style="harness" if self.prompts == "harness" else self.prompt_style,
+            max_length=self.max_length,
+            num_fewshot=self.num_fewshot,
+            question_hidden=self.question_hidden,
+            free_answers=self.free_answers,
+            retention=tuple(self.retention),
+            retention_limit=self.retention_limit,
+            token_budget=self.eval_token_budget,
+        )
+
+
+def with_values(training: TrainingArguments, **values: object) -> TrainingArguments:
+    """Return a copy of the Trainer's arguments with some of them changed."""
+    changed = copy.copy(training)
+    for key, value in values.items():
+        setattr(changed, key, value)
+    return changed
 
 
 def require(holds: bool, key: str, value: object, right: str) -> None:

@@ -1,10 +1,10 @@
-"""A recipe and the command line become checked arguments; whatever is wrong with them is told in one line."""
+"""Turn a recipe and the command line into checked arguments; a mistake in them is one line."""
 
 import difflib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
@@ -14,7 +14,8 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import HubStrategy
 from trl import TrlParser
 
-from train.recipe.arguments import REPOSITORY, Dtype, EavssArguments, require
+from train.recipe.arguments import NO_RETENTION, REPOSITORY, EavssArguments, require
+from train.recipe.settings import Dtype
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
@@ -23,6 +24,9 @@ from train.runtime.hardware import choose_dtype
 
 def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingArguments]:
     """Read `--config RECIPE` and the command line, which overrides it, into checked arguments.
+
+    Args:
+        argv: the command line; the process's own where it is None.
 
     Raises:
         RecipeError: a key is misspelt, repeated or missing, or a value has the wrong type, choice or range.
@@ -42,6 +46,8 @@ def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingAr
     except (ValueError, ImportError, OSError) as error:  # raised by TrainingArguments' own checks
         raise RecipeError(" ".join(str(error).split())) from None
     _check_training(training)
+    if eavss.retention == NO_RETENTION:
+        eavss = replace(eavss, retention=[])
     return eavss, training
 
 
@@ -59,7 +65,7 @@ def _keys() -> dict[str, Any]:
 
 
 def _split_equals(argv: list[str]) -> list[str]:
-    """`--key=value` as two words, because TrlParser refuses `--config=x`."""
+    """Split `--key=value` into two words, because TrlParser refuses `--config=x`."""
     return [part for word in argv for part in (word.split("=", 1) if word.startswith("--") and "=" in word else [word])]
 
 
@@ -90,7 +96,7 @@ def _checked(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(argv: list[str], key: str) -> str | None:
-    """The value of `--key value` in `argv`, or None where it is not given."""
+    """Return the value of `--key value` in `argv`, or None where it is not given."""
     if f"--{key}" not in argv:
         return None
     value = argv[argv.index(f"--{key}") + 1 :][:1]
@@ -100,7 +106,7 @@ def _given(argv: list[str], key: str) -> str | None:
 
 
 def _take(argv: list[str], key: str) -> str | None:
-    """`_given`, with both words removed from `argv`."""
+    """Return the value of `--key value` and remove both words from `argv`."""
     value = _given(argv, key)
     if value is not None:
         position = argv.index(f"--{key}")
@@ -109,7 +115,7 @@ def _take(argv: list[str], key: str) -> str | None:
 
 
 def _machine_values(dtype: str, deepspeed: str | dict[str, Any] | None) -> dict[str, Any]:
-    """What depends on the machine and the launcher, not on the recipe; other keys of the recipe still win."""
+    """Return the values that depend on the machine and the launcher; keys of the recipe override them."""
     values: dict[str, Any] = {
         "use_cpu": not torch.accelerator.is_available(),
         "bf16": dtype in get_args(Dtype) and choose_dtype(dtype) is torch.bfloat16,
@@ -139,7 +145,9 @@ def _check_training(training: TrainingArguments) -> None:
     require(max(steps) > 0, "max_steps, num_train_epochs", steps, "above 0, one of them")
     evaluation_is_ours = IntervalStrategy(training.eval_strategy) is IntervalStrategy.NO
     require(evaluation_is_ours, "eval_strategy", training.eval_strategy, "left out: evaluate_on names the sets")
-    if training.hub_token is not None:  # not shown; a launcher prints the command line, and checkpoints keep arguments
+    if (
+        training.hub_token is not None
+    ):  # launchers print the command line and checkpoints keep it, so a token there would leak
         raise RecipeError("hub_token: should be left out; set HF_TOKEN in the environment, or run `hf auth login`")
     lacking = [name for name in training.report_to or () if name not in get_available_reporting_integrations()]
     require(not lacking, "report_to", lacking, "none, or trackers that are installed (tensorboard, wandb, trackio)")

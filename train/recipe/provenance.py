@@ -1,4 +1,4 @@
-"""How a run was started, for those who want to start it again."""
+"""Record how a run was started, so that it can be started again."""
 
 import os
 import shlex
@@ -11,12 +11,12 @@ from transformers import TrainingArguments
 
 from train.recipe.arguments import EavssArguments
 
-# The machine's or the moment's, not the recipe's.
+# Keys that belong to the machine or the moment, not to the recipe.
 _LEFT_OUT = ("output_dir", "use_cpu", "bf16", "local_rank", "deepspeed", "resume_from_checkpoint")
 
 
 def recipe_text(args: EavssArguments, training: TrainingArguments) -> str:
-    """The run as a recipe: every key of ours, and those of the Trainer's that are not at their default."""
+    """Return the run as a recipe: every key of ours, and the Trainer's keys that are not at their defaults."""
     changed = {}
     for each in fields(TrainingArguments):
         default = each.default if each.default_factory is MISSING else each.default_factory()
@@ -30,7 +30,7 @@ def recipe_text(args: EavssArguments, training: TrainingArguments) -> str:
 
 
 def command_line() -> str:
-    """The command that started this process."""
+    """Return the command that started this process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     launcher = f"deepspeed --num_gpus {world}" if "RANK" in os.environ else "python"
     return f"{launcher} {shlex.join(sys.argv)}"

@@ -1,11 +1,15 @@
-"""Read a YAML recipe strictly: no duplicate keys, no environment, every value of its key's type."""
+"""Read a YAML recipe strictly: no duplicate keys, no environment variables, every value of its key's type."""
 
+import contextlib
 import enum
 import types
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from train.runtime.errors import RecipeError
 
@@ -31,10 +35,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Raises:
-        RecipeError: no such file, not YAML, not a mapping, a duplicate key, or `env`, which TRL would obey.
+        RecipeError: there is no such file, it is not YAML or not a mapping, or it holds a duplicate key or `env`,
+            which TRL would obey.
     """
     try:
         recipe = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
@@ -52,78 +57,58 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def check_value(key: str, value: Any, hint: Any) -> Any:
-    """`value` as the type `hint` wants it.
+    """Return `value` as the type that `hint` asks for.
 
-    An int serves as a float, and so does a string such as `1e-4`, which YAML takes for text; a bool never as a number.
+    An int serves as a float, and so does a string such as `1e-4`, which YAML reads as text. A bool never serves as a
+    number.
 
     Raises:
         RecipeError: the value is of another type, or not among the choices.
     """
+    adapter = TypeAdapter(_as_read(hint), config=ConfigDict(arbitrary_types_allowed=True))
     try:
-        return _convert(value, hint)
-    except TypeError:
+        return adapter.validate_python(value, strict=True)
+    except ValidationError:
         raise RecipeError(f"recipe: {key}: {value!r} should be {_describe(hint)}") from None
 
 
-def _convert(value: Any, hint: Any) -> Any:
-    origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, inner)
-    if origin is Literal:
-        return _expect(value in inner and not isinstance(value, bool), value)
-    if origin is list or hint is list:
-        _expect(isinstance(value, list), value)
-        return [_convert(item, inner[0]) for item in value] if inner else value
-    if origin is dict or hint is dict:
-        return _expect(isinstance(value, dict), value)
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return _expect(value in [member.value for member in hint], value)
+def _as_read(hint: Any) -> Any:
+    """Return `hint` as YAML can give it: an enum by its values, and a float as text too."""
+    inner = get_args(hint)
     if hint is float:
-        return _to_float(value)
-    if isinstance(value, bool) and hint is not bool:
-        raise TypeError(value)
-    return _expect(isinstance(hint, type) and isinstance(value, hint), value)
+        return Annotated[float, BeforeValidator(_number)]
+    if _is_enum(hint):
+        return Literal[tuple(member.value for member in hint)]
+    if _is_union(hint):
+        enums = [option for option in inner if _is_enum(option)]
+        # `SchedulerType | str` means the enum's values.
+        return reduce(or_, (_as_read(option) for option in inner if not (enums and option is str)))
+    return list[_as_read(inner[0])] if get_origin(hint) is list else hint  # type: ignore[misc] # (made at run time)
 
 
-def _convert_union(value: Any, options: tuple[Any, ...]) -> Any:
-    enums = [option for option in options if isinstance(option, type) and issubclass(option, enum.Enum)]
-    if enums and isinstance(value, str):
-        return _convert(value, enums[0])  # `SchedulerType | str` means the enum's values
-    for option in options:
-        try:
-            return _convert(value, option)
-        except TypeError:
-            continue
-    raise TypeError(value)
-
-
-def _to_float(value: Any) -> float:
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise TypeError(value) from None
-    _expect(isinstance(value, (int, float)) and not isinstance(value, bool), value)
-    return float(value)
-
-
-def _expect(holds: bool, value: Any) -> Any:
-    if not holds:
-        raise TypeError(value)
+def _number(value: Any) -> Any:
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
     return value
 
 
+def _is_enum(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, enum.Enum)
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
+
+
 def _describe(hint: Any) -> str:
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        enums = [option for option in inner if isinstance(option, type) and issubclass(option, enum.Enum)]
+    inner = get_args(hint)
+    if _is_union(hint):
+        enums = [option for option in inner if _is_enum(option)]
         return " or ".join(_describe(option) for option in (enums or inner))
-    if origin is Literal:
+    if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, inner))
-    if origin is list:
+    if get_origin(hint) is list:
         return f"a list, each item {_describe(inner[0])}"
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+    if _is_enum(hint):
         return "one of " + ", ".join(str(member.value) for member in hint)
     return _NAMES.get(hint, str(hint))

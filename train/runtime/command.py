@@ -1,4 +1,4 @@
-"""What every command of the project does alike: a user's mistake is one line and the exit status 2."""
+"""What all commands share: options are parsed strictly, and a user's mistake is one line and exit status 2."""
 
 import argparse
 from collections.abc import Callable
@@ -18,19 +18,19 @@ _USER_ERRORS = (RecipeError, DataError, EavssError, ModelError, HubError)
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads a script's own options, with its docstring as the help; a mistake is a `RecipeError`."""
+    """Parses a script's own options and shows its docstring as the help; a mistake raises a `RecipeError`."""
 
     def __init__(self, description: str | None) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse."""
+        """Raise instead of printing the usage; argparse calls this."""
         raise RecipeError(f"command line: {message}")
 
 
 def check_is_file(option: str, path: Path | None) -> None:
-    """Told before anything is computed, not when it is to be written.
+    """Check that `path` can be written as a file, before anything is computed.
 
     Raises:
         RecipeError: `path` is a folder.
@@ -40,7 +40,7 @@ def check_is_file(option: str, path: Path | None) -> None:
 
 
 def exit_status(command: Callable[[], object]) -> int:
-    """Run a command on this process's share of the machine: 0, or 2 after a user's mistake, which is printed."""
+    """Run a command and return its exit status: 0, or 2 after a user's mistake, which is printed."""
     prepare_process()
     _quiet_other_ranks()
     try:
@@ -51,7 +51,7 @@ def exit_status(command: Callable[[], object]) -> int:
 
 
 def _quiet_other_ranks() -> None:
-    """One rank's progress bars are enough, and none for reading a file."""
+    """Show the progress bars of one rank only, and none for reading files."""
     datasets.disable_progress_bars()
     if not is_main_process():
         transformers.utils.logging.disable_progress_bar()

@@ -4,30 +4,43 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch.distributed
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0, or the only process; told by the launcher's variables, so known from the start."""
+    """Return whether this is rank 0 or the only process, by the launcher's variables, which are set from the start."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def on_main_process(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Decorate a function so that it runs on rank 0 only, for what is to be written once."""
+
+    @wraps(function)
+    def on_main(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if is_main_process():
+            function(*args, **kwargs)
+
+    return on_main
+
+
 def say(text: str = "") -> None:
-    """Print once, however many ranks."""
+    """Print on rank 0 only."""
     if is_main_process():
         print(text, flush=True)
 
 
 def fail(message: str) -> int:
-    """Print a user's error once, however many ranks, and return the exit status 2.
+    """Print a user's error once, however many ranks there are, and return the exit status 2.
 
-    A launcher kills all ranks once one has ended, so the others leave rank 0 the time to speak; if they are still there
+    A launcher kills all ranks as soon as one has ended. So the others first wait for rank 0 to print; if they still run
     afterwards, the error was theirs alone, and they print it.
     """
     if not is_main_process():
@@ -37,14 +50,14 @@ def fail(message: str) -> int:
 
 
 def _place() -> tuple[int, int]:
-    """This process's rank and the number of ranks."""
+    """Return this process's rank and the number of ranks."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
 
 
 def from_main(function: Callable[[], Result]) -> Result:
-    """What `function` returns on rank 0, on every rank: for what only one machine may know, such as a file it kept."""
+    """Call `function` on rank 0 and return its result on every rank, for what only that machine may have on disk."""
     rank, world = _place()
     if world == 1:
         return function()
@@ -55,9 +68,9 @@ def from_main(function: Callable[[], Result]) -> Result:
 
 
 def map_sharded(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> list[Result]:
-    """`[function(item) for item in items]`, each rank doing its share, the whole list returned on every rank.
+    """Return `[function(item) for item in items]` on every rank, where each rank computes its share.
 
-    Results travel pickled, so tensors in them should be on the CPU. Every rank must call this with the same items.
+    Results are sent pickled, so tensors in them should be on the CPU. Every rank must call this with the same items.
     """
     if not items:
         return []

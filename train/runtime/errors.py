@@ -1,4 +1,4 @@
-"""Errors of this package that a user can mend."""
+"""The errors that a user can mend; each message says what is wrong and what would be right."""
 
 
 class RecipeError(ValueError):

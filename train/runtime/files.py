@@ -1,4 +1,4 @@
-"""Files that are whole if they exist: written to a temporary name, then renamed."""
+"""Write files that are complete if they exist: under a temporary name first, then renamed."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def cache_folder() -> Path:
-    """Where results that another run can use again are kept: `$EAVSS_CACHE`, or `~/.cache/eavss`."""
+    """Return the folder for results that other runs can reuse: `$EAVSS_CACHE`, or `~/.cache/eavss`."""
     return Path(os.environ.get("EAVSS_CACHE") or Path.home() / ".cache" / "eavss")
 
 
@@ -24,10 +24,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole."""
+    """Write UTF-8 text."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, whole. Raises ValueError on NaN and infinities, which JSON does not have."""
+    """Write indented JSON.
+
+    Raises:
+        ValueError: the value holds NaN or an infinity, which JSON does not have.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""What this machine is, and how the ranks on it share it."""
+"""The machine's fast dtype, its memory, and each process's share of it."""
 
 import os
 import resource
@@ -7,11 +7,11 @@ import torch
 
 
 def choose_dtype(wanted: str) -> torch.dtype:
-    """`auto` as the dtype in which this machine computes fast; any other name as that dtype.
+    """Return the dtype with this name; for `auto`, the one in which this machine computes fast.
 
-    On a GPU bfloat16 where it is native. On a CPU bfloat16 with AMX or AVX512-BF16 (2-4x float32 here), otherwise
-    float32, because emulated bfloat16 is slower. Told by the instruction set, not by a timing, so that a machine
-    always answers alike.
+    That is bfloat16 on a GPU where it is native, and on a CPU with AMX or AVX512-BF16 (2 to 4 times as fast).
+    Elsewhere it is float32, because emulated bfloat16 is slower. The instruction set decides, not a timing, so that a
+    machine always gives the same answer.
     """
     if wanted != "auto":
         return getattr(torch, wanted)
@@ -22,10 +22,10 @@ def choose_dtype(wanted: str) -> torch.dtype:
 
 
 def prepare_process() -> None:
-    """Settings that a process needs before it computes: its share of the machine's cores, and a bounded memory.
+    """Give this process its share of the machine's cores, and bound the memory of compiled matrix products.
 
-    Without the first each rank starts a thread on every core. Without the second oneDNN keeps up to 1024 compiled
-    matrix products, one for each new length of text, which come to some hundred megabytes.
+    Otherwise each rank would start a thread on every core, and oneDNN would keep up to 1024 compiled matrix products,
+    one for each new length of text, which take some hundred megabytes.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     if "OMP_NUM_THREADS" not in os.environ:
@@ -35,7 +35,7 @@ def prepare_process() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has held: on the GPU if it uses one, otherwise resident on the machine."""
+    """Return the most memory that this process has held: on the GPU if it uses one, otherwise in main memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

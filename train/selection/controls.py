@@ -1,6 +1,6 @@
-"""The same scoring under conditions that should not matter, and under one that should.
+"""Score again under conditions that should not change a ranking, and under one that should.
 
-They tell how far a ranking is the blocks' own, and how far it is the wording's, the seed's or the prompt's.
+The comparison shows how much of a ranking belongs to the blocks, and how much to the wording, the seed or the prompt.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ NOISE = 0.01
 
 
 def under_other_questions(examples: list[Example]) -> list[Example]:
-    """Each question's answers under the question of another: what is systematic then is wording, not hallucination."""
+    """Put each question's answers under another question; what is systematic then is wording, not hallucination."""
     half = len(examples) // 2
     others = examples[half:] + examples[:half]
     return [replace(example, question=other.question) for example, other in zip(examples, others, strict=True)]
 
 
 def paraphrased(examples: list[Example]) -> list[Example]:
-    """The same questions in another prompt: "Q: ...", "A:"."""
+    """Pose the same questions in another prompt: "Q: ...", "A:"."""
     return [
         replace(
             example,
             question=f"Q: {example.question}\nA:",
             truthful=tuple(f" {answer}" for answer in example.truthful),
-            hallucinated=tuple(f" {answer}" for answer in example.hallucinated),
+            wrong_answers=tuple(replace(wrong, text=f" {wrong.text}") for wrong in example.wrong_answers),
             verbatim=True,
         )
         for example in examples
@@ -41,8 +41,10 @@ def paraphrased(examples: list[Example]) -> list[Example]:
 
 
 def with_equal_lengths(examples: list[Example], encoder: Encoder) -> list[Example]:
-    """Of each question the truthful and the hallucinated answer nearest in length; those over a token apart are left
-    out, so that no block can tell them by their length."""
+    """Keep the truthful and the hallucinated answer of each question that are nearest in length.
+
+    Questions whose answers are more than a token apart are left out, so that no block can tell them by their length.
+    """
     found = []
     for example in examples:
         answers = (*example.truthful, *example.hallucinated)
@@ -53,20 +55,20 @@ def with_equal_lengths(examples: list[Example], encoder: Encoder) -> list[Exampl
             for wrong in example.hallucinated
         )
         if gap <= 1:
-            origin = example.origins[example.hallucinated.index(wrong)]
-            found.append(replace(example, truthful=(right,), hallucinated=(wrong,), origins=(origin,)))
+            kept = example.wrong_answers[example.hallucinated.index(wrong)]
+            found.append(replace(example, truthful=(right,), wrong_answers=(kept,)))
     return found
 
 
 def halves(examples: list[Example], seed: int) -> tuple[list[Example], list[Example]]:
-    """Two disjoint halves of the examples, drawn at random."""
+    """Draw two disjoint halves of the examples at random."""
     shuffled = random.Random(seed).sample(examples, len(examples))
     return shuffled[::2], shuffled[1::2]
 
 
 @contextlib.contextmanager
 def noisy_embeddings(model: PreTrainedModel, seed: int) -> Iterator[None]:
-    """Add normal noise of 1% of their root mean square to the input embeddings inside."""
+    """Add normal noise to the input embeddings in forward passes inside, of 1% of their root mean square."""
     generator = torch.Generator().manual_seed(seed)
 
     def add_noise(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from data.examples import Example
 from data.hallucinations import with_model_answers
-from tests.toys import tiny_model, tiny_tokenizer
+from tests.toys import origins_of, tiny_model, tiny_tokenizer
 from train.base.mined_answers import AnswerWriter
 
 ASKED = [Example("nq", f"what is number {i}", (f"n{i}",), aliases=(f"n{i}",)) for i in range(5)]
@@ -68,4 +68,4 @@ def test_mined_answers_are_marked(cache: Path) -> None:
     written = [["n0", "zero", "zero"], ["one"], [], ["n3"], ["four"]]
     found = with_model_answers(ASKED, 2, lambda _examples: written)
     assert [example.hallucinated for example in found] == [("zero",), ("one",), (), (), ("four",)]
-    assert found[0].origins == ("model",)
+    assert origins_of(found[0]) == ("model",)

@@ -7,7 +7,6 @@ from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralFo
 from eavss.batches import TokenSequence
 from tests.toys import KINDS, naive_logprobs, tiny_model
 from train.batching.packing import Packer, can_pack, row_length
-from train.batching.row_filling import fill_rows, rows_of
 from train.model.logits import logits_at, target_logprobs
 
 
@@ -97,13 +96,6 @@ def test_answers_whose_prompt_was_cut_do_not_share_it() -> None:
     cut = TokenSequence((2, 3, 100), 2, 3)
     whole = TokenSequence((1, 2, 3, 101), 3, 4)
     assert Packer(torch.float32, "sdpa").groups([[cut, whole]]) == [[cut], [whole]]
-
-
-def test_rows_are_filled() -> None:
-    assert rows_of([3, 9, 2, 5, 4], 9) == [[1], [3, 4], [0, 2]]
-    assert rows_of([12, 1], 4) == [[0], [1]]
-    rows = fill_rows([10, 9, 8, 2, 1])  # width 10 has no padding: 10, 9 + 1, 8 + 2
-    assert sorted(map(sorted, rows)) == [[0], [1, 4], [2, 3]]
 
 
 def test_a_group_over_the_limit_is_divided() -> None:

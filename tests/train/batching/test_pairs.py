@@ -2,10 +2,19 @@
 
 import torch
 
+from eavss.batches import TokenSequence
 from tests.toys import EXAMPLES, tiny_tokenizer
 from train.batching.encoding import Encoder
 from train.batching.packing import Packer
-from train.batching.pairs import ContrastPairs, collate, make_pairs, paired_batches, split_by_tokens
+from train.batching.pairs import (
+    ContrastPairs,
+    MicroBatch,
+    ReplayText,
+    collate,
+    make_pairs,
+    paired_batches,
+    split_by_tokens,
+)
 
 ENCODER = Encoder(tiny_tokenizer(), "plain", 128)
 
@@ -38,7 +47,7 @@ def test_collate_numbers_the_sequences_of_each_pair() -> None:
     without, with_positive = pairs_of(2)[1], pairs_of(2, with_positive=True)[0]
     references = {s: float(n) for n, s in enumerate([*with_positive.sequences, *without.sequences])}
     for packer in (Packer(torch.float32, "sdpa"), Packer(torch.float32, None)):
-        batch = collate([with_positive, without], packer, references)
+        batch = collate(MicroBatch([with_positive, without]), packer, references)
         assert batch.packed.count == 5
         assert batch.chosen.tolist() == [0, 3]
         assert batch.rejected.tolist() == [1, 4]
@@ -46,6 +55,17 @@ def test_collate_numbers_the_sequences_of_each_pair() -> None:
         assert batch.reference_chosen.tolist() == [0.0, 3.0]
         assert batch.reference_rejected.tolist() == [1.0, 4.0]
         assert 2 not in batch.packed.sequence.tolist()  # nothing is predicted of the positive
+
+
+def test_a_replayed_text_stands_after_the_pairs() -> None:
+    pair = pairs_of(1)[0]
+    text = ReplayText(TokenSequence((7, 8, 9), 1, 3), torch.ones(2, 4))
+    for packer in (Packer(torch.float32, "sdpa"), Packer(torch.float32, None)):
+        batch = collate(MicroBatch([pair], replay=text), packer, dict.fromkeys(pair.sequences, 0.0))
+        assert batch.packed.count == 3
+        assert batch.packed.targets[batch.replayed_tokens].tolist() == [8, 9]
+        assert batch.base_head_inputs is text.head_inputs
+        assert collate(MicroBatch([pair]), packer, dict.fromkeys(pair.sequences, 0.0)).base_head_inputs is None
 
 
 def test_a_batch_over_the_budget_is_divided() -> None:

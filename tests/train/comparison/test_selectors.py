@@ -1,42 +1,14 @@
 """The summary of a comparison, on gains small enough to work out by hand."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from train.comparison.selectors import comparison_table, pareto_front, plot_comparison, summarise
-
-
-def cell(selector: str, seed: int, gains: list[float], flops: float = 10.0, budget: str = "steps") -> dict[str, Any]:
-    return {
-        "dataset": "nq",
-        "budget": budget,
-        "selector": selector,
-        "seed": seed,
-        "layers": [1],
-        "steps": 4,
-        "gains": gains,
-        "gain": float(np.mean(gains)),
-        "flops": flops,
-        "seconds": 2.0,
-        "trained_parameters": 6,
-    }
+from tests.train.comparison.toy_cells import CELLS, cell
+from train.comparison.cell_file import FinishedCell
+from train.comparison.selectors import SelectorRow, pareto_front, summarise
 
 
-CELLS = [
-    cell("eavss:contrast", 0, [1.0, 0.0, 1.0, 0.0]),
-    cell("eavss:contrast", 1, [1.0, 1.0, 1.0, 1.0]),
-    cell("random:0", 0, [0.0, 0.0, 1.0, 0.0], flops=12),
-    cell("random:1", 0, [0.0, 0.0, 0.0, 0.0], flops=16),
-    cell("random:0", 1, [1.0, 0.0, 0.0, 1.0], flops=14),
-    cell("all", 0, [1.0, 1.0, 1.0, 0.0], flops=20),
-]
-
-
-def row(selector: str, cells: list[dict[str, Any]] = CELLS) -> dict[str, Any]:
+def row(selector: str, cells: list[FinishedCell] = CELLS) -> SelectorRow:
     return next(row for row in summarise(cells) if row["selector"] == selector)
 
 
@@ -52,7 +24,7 @@ def test_a_row_averages_its_seeds_and_random_choices_are_one_row() -> None:
 
 
 def test_what_is_above_random_is_paired_by_the_seeds_that_both_have() -> None:
-    """All blocks ran with seed 0 alone, where random gains .125."""
+    """All blocks were run with seed 0 only, where random blocks gain .125."""
     assert row("all")["above_random"] == 0.75 - 0.125
 
 
@@ -84,24 +56,13 @@ def test_the_interval_reflects_seeds_and_random_choices_not_questions_alone() ->
 
 
 def test_budgets_and_sets_are_rows_of_their_own() -> None:
-    more = [cell("all", 0, [0.5], budget="flops"), cell("all", 0, [0.5]) | {"dataset": "sciq"}]
+    more = [cell("all", 0, [0.5], budget="flops"), cell("all", 0, [0.5], dataset="sciq")]
     found = [(r["dataset"], r["budget"], r["selector"]) for r in summarise([*CELLS, *more])]
     assert found[3:] == [("nq", "flops", "all"), ("sciq", "steps", "all")]
 
 
 def test_pareto_front() -> None:
-    """The cheapest, and each dearer one that gains more than all cheaper ones; of a tie in FLOPs the better."""
-    rows = [{"flops": f, "gain": g} for f, g in [(3, 0.3), (1, 0.1), (2, 0.05), (1, 0.2), (4, 0.3), (5, 0.4)]]
+    """The cheapest row, and each dearer one that gains more than all cheaper ones; of equal FLOPs, the better."""
+    points = [(3, 0.3), (1, 0.1), (2, 0.05), (1, 0.2), (4, 0.3), (5, 0.4)]
+    rows = [{**row("all"), "flops": flops, "gain": gain} for flops, gain in points]
     assert [(r["flops"], r["gain"]) for r in pareto_front(rows)] == [(1, 0.2), (3, 0.3), (5, 0.4)]
-
-
-def test_table_and_picture(tmp_path: Path) -> None:
-    rows = summarise(CELLS)
-    lines = comparison_table(rows).splitlines()
-    assert len(lines) == 2 + len(rows)
-    assert "| nq | steps | eavss:contrast | 2 | +75.0 |" in lines[2]
-    assert "| +43.8 |" in lines[2]
-    assert {line.count("|") for line in lines} == {12}
-    plot_comparison(rows, tmp_path / "gain.png")
-    with Image.open(tmp_path / "gain.png") as image:
-        assert image.width > 400

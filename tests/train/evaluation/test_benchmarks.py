@@ -13,15 +13,19 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from data.answers import is_same_answer
-from data.examples import Example, normalise_question
-from data.sources import SETS, load_split
+from data.examples import Example, normalise_question, wrong_answers
+from data.sets import SETS
+from data.sources import DataSource
 from eavss.batches import TokenSequence
-from tests.toys import arguments, naive_logprobs, tiny_model, tiny_tokenizer, toy_scorer
+from tests.toys import arguments, naive_logprobs, origins_of, tiny_model, tiny_tokenizer, toy_scorer
 from train.batching.encoding import Encoder
-from train.evaluation.benchmarks import GENERATED, Benchmark, Evaluator, Question, Record, load_benchmarks, mean_metrics
+from train.evaluation.benchmarks import Benchmark, Question, load_benchmarks
+from train.evaluation.evaluate import Evaluator, mean_metrics
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
+from train.evaluation.records import QuestionRecord
 from train.recipe.arguments import EavssArguments
 
+FREELY_ANSWERED = ("nq", "triviaqa")
 LIMIT = 8
 
 
@@ -31,7 +35,7 @@ def samples(folder: Path, *words: str) -> EavssArguments:
 
 @pytest.fixture(scope="module")
 def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> list[Benchmark]:
-    return load_benchmarks(samples(tmp_path_factory.mktemp("out")), seed=0)
+    return load_benchmarks(samples(tmp_path_factory.mktemp("out")).evaluation, seed=0)
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,16 @@ def evaluator(hidden: bool = True, free: Any = None) -> Evaluator:
 
 
 @pytest.fixture(scope="module")
-def records(benchmarks: list[Benchmark]) -> dict[str, list[Record]]:
+def records(benchmarks: list[Benchmark]) -> dict[str, list[QuestionRecord]]:
     return evaluator().run(benchmarks, "")
 
 
 def test_questions_are_the_evaluation_sides_of_the_sets(benchmarks: list[Benchmark]) -> None:
     assert [benchmark.name for benchmark in benchmarks] == list(SETS)
     for benchmark in benchmarks:
-        sides = load_split(benchmark.name, "samples")
-        known = {example.question: example.truthful for example in sides.evaluation}
-        seen = {normalise_question(example.question) for example in sides.train}
+        split = DataSource("samples").split(benchmark.name)
+        known = {example.question: example.truthful for example in split.evaluation}
+        seen = {normalise_question(example.question) for example in split.train}
         assert len(benchmark.questions) == LIMIT
         assert len({question.example.question for question in benchmark.questions}) == LIMIT
         for question in benchmark.questions:
@@ -69,8 +73,8 @@ def test_questions_are_the_evaluation_sides_of_the_sets(benchmarks: list[Benchma
 
 
 def test_the_seed_decides(benchmarks: list[Benchmark], tmp_path: Path) -> None:
-    assert load_benchmarks(samples(tmp_path), seed=0) == benchmarks
-    others = load_benchmarks(samples(tmp_path), seed=1)
+    assert load_benchmarks(samples(tmp_path).evaluation, seed=0) == benchmarks
+    others = load_benchmarks(samples(tmp_path).evaluation, seed=1)
     for first, second in zip(benchmarks, others, strict=True):
         assert {q.example.question for q in first.questions} != {q.example.question for q in second.questions}
 
@@ -79,11 +83,11 @@ def test_no_limit_takes_every_question_and_a_limit_the_first_of_them(
     benchmarks: list[Benchmark], tmp_path: Path
 ) -> None:
     args = arguments(tmp_path, "--datasets_root", "samples", "--evaluate_on", "sciq", "nq")[0]
-    everything = load_benchmarks(args, seed=0)
+    everything = load_benchmarks(args.evaluation, seed=0)
     assert [benchmark.name for benchmark in everything] == ["sciq", "nq"]
     by_name = {benchmark.name: benchmark for benchmark in benchmarks}
     for benchmark in everything:
-        assert len(benchmark.questions) == len(load_split(benchmark.name, "samples").evaluation)
+        assert len(benchmark.questions) == len(DataSource("samples").split(benchmark.name).evaluation)
         taken = [question.example for question in benchmark.questions[:LIMIT]]
         assert taken == [question.example for question in by_name[benchmark.name].questions]
 
@@ -94,9 +98,9 @@ def test_the_wrong_answer_is_the_questions_and_never_right(benchmarks: list[Benc
         for question in benchmark.questions:
             assert question.wrong in question.example.hallucinated
             assert not is_same_answer(question.wrong, question.example.aliases)
-        if benchmark.name in GENERATED:
-            assert {origin for q in benchmark.questions for origin in q.example.origins} == {"similar"}
-            pool = {example.truthful[0] for example in load_split(benchmark.name, "samples").evaluation}
+        if benchmark.name in FREELY_ANSWERED:
+            assert {origin for q in benchmark.questions for origin in origins_of(q.example)} == {"similar"}
+            pool = {example.truthful[0] for example in DataSource("samples").split(benchmark.name).evaluation}
             assert set(wrong) <= pool
         else:
             # One of several, drawn: not the first one every time.
@@ -119,7 +123,7 @@ def scored(**totals: float) -> dict[str, AnswerLogprob]:
 
 
 def question(dataset: str, truthful: tuple[str, ...], wrong: tuple[str, ...]) -> Question:
-    example = Example(dataset, "q", truthful, wrong, ("dataset",) * len(wrong), truthful)
+    example = Example(dataset, "q", truthful, wrong_answers(wrong, "dataset"), truthful)
     return Question(example, wrong[0], example)
 
 
@@ -206,7 +210,7 @@ def naive_contrast(asked: Question, scores: Scores) -> tuple[list[float], float]
 
 @pytest.mark.parametrize("name", list(SETS))
 def test_metrics_equal_each_answer_alone(
-    name: str, benchmarks: list[Benchmark], records: dict[str, list[Record]]
+    name: str, benchmarks: list[Benchmark], records: dict[str, list[QuestionRecord]]
 ) -> None:
     """Under the question's own prompt, another question's, and the supporting passage for SciQ."""
     scorer = evaluator().scorer
@@ -233,7 +237,7 @@ def test_metrics_equal_each_answer_alone(
                 assert [t for t, _ in totals.values()] == pytest.approx([t for t, _ in scores.values()], abs=1e-3)
 
 
-def test_a_record_says_what_was_asked(benchmarks: list[Benchmark], records: dict[str, list[Record]]) -> None:
+def test_a_record_says_what_was_asked(benchmarks: list[Benchmark], records: dict[str, list[QuestionRecord]]) -> None:
     assert list(records) == [benchmark.name for benchmark in benchmarks]
     for benchmark in benchmarks:
         for asked, record in zip(benchmark.questions, records[benchmark.name], strict=True):
@@ -247,7 +251,7 @@ def test_a_record_says_what_was_asked(benchmarks: list[Benchmark], records: dict
     assert json.loads(json.dumps(records)) == records
 
 
-def test_means_are_of_the_values_of_the_questions(records: dict[str, list[Record]]) -> None:
+def test_means_are_of_the_values_of_the_questions(records: dict[str, list[QuestionRecord]]) -> None:
     for name, found in records.items():
         for kind in ("metrics", "hidden", "length_rule"):
             expected = {metric: fmean(record[kind][metric] for record in found) for metric in found[0][kind]}
@@ -274,7 +278,7 @@ def test_every_answer_is_scored_once_in_one_pass(benchmarks: list[Benchmark]) ->
 
 
 def test_without_the_control_nothing_hidden_is_scored(
-    benchmarks: list[Benchmark], records: dict[str, list[Record]]
+    benchmarks: list[Benchmark], records: dict[str, list[QuestionRecord]]
 ) -> None:
     found = evaluator(hidden=False).run(benchmarks, "")
     for name, expected in records.items():
@@ -285,7 +289,7 @@ def test_without_the_control_nothing_hidden_is_scored(
 
 
 def test_free_answers_are_judged_by_every_alias_on_the_sets_that_have_short_ones(
-    benchmarks: list[Benchmark], records: dict[str, list[Record]]
+    benchmarks: list[Benchmark], records: dict[str, list[QuestionRecord]]
 ) -> None:
     asked = []
 
@@ -296,15 +300,15 @@ def test_free_answers_are_judged_by_every_alias_on_the_sets_that_have_short_ones
 
     found = evaluator(hidden=False, free=last_alias_first).run(benchmarks, "")
     by_name = {benchmark.name: benchmark for benchmark in benchmarks}
-    assert asked == [[question.example for question in by_name[name].questions] for name in GENERATED]
-    for name in GENERATED:
+    assert asked == [[question.example for question in by_name[name].questions] for name in FREELY_ANSWERED]
+    for name in FREELY_ANSWERED:
         assert [record["answer"] for record in found[name]][1:] == ["", *["xyzzy"] * (LIMIT - 2)]
         means = mean_metrics(found[name])
         assert means["exact_match"] == pytest.approx(1 / LIMIT)
         assert means["abstention_rate"] == pytest.approx(1 / LIMIT)
         assert means["hallucination_rate"] == pytest.approx(1 - 2 / LIMIT)
         assert means["contrast_accuracy"] == mean_metrics(records[name])["contrast_accuracy"]
-    assert not any("answer" in record for name in found.keys() - set(GENERATED) for record in found[name])
+    assert not any("answer" in record for name in found.keys() - set(FREELY_ANSWERED) for record in found[name])
 
 
 @pytest.mark.parametrize("conversational", [False, True])
@@ -323,7 +327,7 @@ def test_own_preferences_are_a_benchmark_of_their_own(conversational: bool, tmp_
     path = tmp_path / "sums.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     args = samples(tmp_path, "--evaluate_on", "nq", "--dataset", str(path), "--evaluation_share", "0.5")
-    found = load_benchmarks(args, seed=0)
+    found = load_benchmarks(args.evaluation, seed=0)
     assert [(benchmark.name, len(benchmark.questions)) for benchmark in found] == [("nq", LIMIT), ("sums", LIMIT)]
     run = evaluator()
     for asked, record in zip(found[1].questions, run.run(found, "")["sums"], strict=True):
@@ -342,7 +346,7 @@ def test_own_preferences_are_a_benchmark_of_their_own(conversational: bool, tmp_
 def test_the_naive_scores_are_those_of_the_scorer() -> None:
     """The toy of the other tests, on one example: what the comparisons above rest on."""
     scorer = toy_scorer()
-    example = Example("toy", "why?", ("because",), ("no",), ("dataset",))
+    example = Example("toy", "why?", ("because",), wrong_answers(["no"], "dataset"))
     (found,) = scorer.score([(example, "because")], "")
     ((total, tokens),) = naive_scores(scorer, "Question: why?\nAnswer:", ["because"]).values()
     assert (found.total, found.tokens) == (pytest.approx(total, abs=1e-4), tokens)

@@ -1,7 +1,6 @@
 """A model's whole evaluation, two side by side, and the texts that evaluation shows a model."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +9,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from data.examples import Example
-from data.sources import SETS, load_split
+from data.sets import SETS
+from data.sources import DataSource
 from tests.toys import arguments, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
-from train.evaluation.benchmarks import Record, load_benchmarks, mean_metrics
-from train.evaluation.evaluate import Evaluation, compare_runs, evaluate, write_items
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.compare import compare_evaluations, write_items
+from train.evaluation.evaluate import Evaluation, evaluate, mean_metrics
 from train.recipe.arguments import EavssArguments
 
 RUNS = ("before", "after")
@@ -28,7 +29,7 @@ def recipe(folder: Path, *words: str) -> EavssArguments:
 def evaluated(args: EavssArguments) -> Evaluation:
     tokenizer = tiny_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
-    return evaluate(tiny_model("llama"), tokenizer, load_benchmarks(args, 0), args, 0, "")
+    return evaluate(tiny_model("llama"), tokenizer, load_benchmarks(args.evaluation, 0), args.evaluation, "")
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_evaluate_uses_shots_of_the_training_side_and_harness_prompts_none(
     assert first.shots == again.shots
     assert first.shots.keys() == {"nq", "sciq"}
     for name, shots in first.shots.items():
-        train = [example.question for example in load_split(name, "samples").train]
+        train = [example.question for example in DataSource("samples").split(name).train]
         assert len({shot.question for shot in shots}) == 2
         assert all(shot.question in train for shot in shots)
     assert (first.prompt_style, harness.prompt_style, harness.shots) == ("plain", "harness", {})
@@ -160,7 +161,7 @@ def test_shots_and_prompts_change_the_scores(evaluation: Evaluation, tmp_path: P
 
 
 def test_an_unchanged_model_gains_nothing(evaluation: Evaluation) -> None:
-    found = compare_runs(evaluation, evaluation, seed=0)
+    found = compare_evaluations(evaluation, evaluation, seed=0)
     assert found.keys() == {"benchmarks", "retention"}
     assert found["retention"] == {}
     assert list(found["benchmarks"]) == list(SETS)
@@ -193,43 +194,9 @@ def test_an_unchanged_model_gains_nothing(evaluation: Evaluation) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def toy_record(right: float, hidden: float, per_token: Sequence[float]) -> Record:
-    return {
-        "question": "q",
-        "metrics": {"contrast_accuracy": right},
-        "hidden": {"contrast_accuracy": hidden},
-        "per_token": {"metrics": list(per_token), "hidden": [-1.0, -1.0]},
-        "length_rule": {"longest_contrast": 0.5},
-    }
-
-
-def test_a_change_by_hand() -> None:
-    """Of four questions none was right and all are now: +1, with no doubt, 4 of 4 won: p = 2 / 2^4.
-    Hidden nothing changes. WikiText's perplexity goes from 20 to 25."""
-    before = Evaluation({"nq": [toy_record(0, 0, (-2, -1))] * 4}, {"wikitext": {"n": 2, "perplexity": 20.0}})
-    after = Evaluation({"nq": [toy_record(1, 0, (-1, -2))] * 4}, {"wikitext": {"n": 2, "perplexity": 25.0}})
-    found = compare_runs(before, after, seed=0)
-    assert found["benchmarks"]["nq"] == {
-        "n": 4,
-        "before": {"contrast_accuracy": 0},
-        "after": {"contrast_accuracy": 1},
-        "change": {"contrast_accuracy": {"difference": 1, "interval": [1, 1], "mcnemar_p": 0.125, "noise": False}},
-        "hidden": {
-            "before": {"contrast_accuracy": 0},
-            "after": {"contrast_accuracy": 0},
-            "change": {"contrast_accuracy": {"difference": 0, "interval": [0, 0], "mcnemar_p": 1, "noise": True}},
-            "gained": {"contrast_accuracy": {"difference": 1, "interval": [1, 1], "mcnemar_p": 0.125, "noise": False}},
-        },
-        "length_rule": {"longest_contrast": 0.5},
-    }
-    assert found["retention"] == {
-        "wikitext": {"before": {"n": 2, "perplexity": 20.0}, "after": {"n": 2, "perplexity": 25.0}}
-    }
-
-
 def test_what_the_recipe_turns_off_is_left_out(tmp_path: Path) -> None:
     args = recipe(tmp_path, "--question_hidden", "false", "--free_answers", "false", "--evaluate_on", "nq")
-    found = compare_runs(evaluated(args), evaluated(args), 0)["benchmarks"]["nq"]
+    found = compare_evaluations(evaluated(args), evaluated(args), 0)["benchmarks"]["nq"]
     assert found.keys() == {"n", "before", "after", "change", "length_rule"}
     assert found["before"].keys() == {"contrast_accuracy"}
 
@@ -240,28 +207,3 @@ def test_items_have_a_line_for_each_question_and_a_record_for_each_run(evaluatio
     for name, records in evaluation.records.items():
         lines = [json.loads(line) for line in (tmp_path / "items" / f"{name}.jsonl").read_text().splitlines()]
         assert lines == [{"question": record["question"]} | dict.fromkeys(RUNS, record) for record in records]
-
-
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        ("nq", "nq.jsonl"),
-        ("owner/set", "owner_set.jsonl"),
-        ("../../x/y", "_.._x_y.jsonl"),
-        ("/etc/passwd", "_etc_passwd.jsonl"),
-        ("..", "_.jsonl"),
-        (".hidden", "hidden.jsonl"),
-        ("a\\b\nc d", "a_b_c_d.jsonl"),
-        ("größe", "größe.jsonl"),
-    ],
-)
-def test_items_stay_inside_their_folder(name: str, file: str, tmp_path: Path) -> None:
-    """And a line is a line, whatever the question holds."""
-    record = toy_record(1, 1, (-1, -2)) | {"question": "two\nlines\u2028or three, naïve"}
-    folder = tmp_path / "a" / "b" / "items"
-    write_items(folder, {"run": Evaluation({name: [record]}, {})})
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / file]
-    text = (folder / file).read_text(encoding="utf-8")
-    assert text.count("\n") == 1
-    assert "naïve" in text
-    assert json.loads(text) == {"question": record["question"], "run": record}

@@ -103,7 +103,7 @@ def test_where_an_answer_ends(style: str, text: str, answer: str) -> None:
 
 
 def test_each_set_has_its_own_prompt_and_stop_strings() -> None:
-    assert nq.HARNESS_STOPS == triviaqa.HARNESS_STOPS == ("\n", ".", ",")
+    assert nq.SET.free_answers.stops == triviaqa.SET.free_answers.stops == ("\n", ".", ",")
     encoder = free("harness", 1).encoder
     example = Example("triviaqa", "Which river?", ("Nile",))
     assert encoder.tokenizer.decode(encoder.prompt_ids(example)) == "Question: Which river??\nAnswer:"

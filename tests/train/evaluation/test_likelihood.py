@@ -1,13 +1,11 @@
 """Log-probabilities of answers against the full softmax."""
 
 import pytest
-from transformers import MistralConfig, MistralForCausalLM
 
 from data.examples import Example
 from tests.toys import EXAMPLES, KINDS, tiny_model, tiny_tokenizer, toy_scorer
 from train.batching.encoding import Encoder
 from train.evaluation.likelihood import AnswerScorer
-from train.model.prompt_cache import can_share
 
 
 def test_scores_do_not_depend_on_the_batch() -> None:
@@ -41,17 +39,3 @@ def test_a_prompt_is_read_once() -> None:
     sequences = [scorer.encoder(*answer) for answer in answers]
     naive = sum(len(sequence) for sequence in sequences)
     assert sum(tokens) < naive / 2
-
-
-def test_models_with_sliding_windows_do_not_share() -> None:
-    config = MistralConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        sliding_window=8,
-    )
-    model = MistralForCausalLM(config)
-    assert not can_share(model)
-    assert can_share(tiny_model("llama"))

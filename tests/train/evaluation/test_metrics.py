@@ -14,10 +14,10 @@ from train.evaluation.metrics import (
     contrast,
     free_answer,
     length_rule,
+    multiple_choice,
     ranking,
-    sciq_choice,
+    single_choice,
     token_f1,
-    truthfulqa_choice,
 )
 
 
@@ -65,13 +65,13 @@ def test_truthfulqa_by_hand(
     true: tuple[float, ...], false: tuple[float, ...], mc1: float, mc2: float, offset: float
 ) -> None:
     logs = [[math.log(p) + offset for p in group] for group in (true, false)]
-    assert truthfulqa_choice(*logs) == {"mc1": mc1, "mc2": pytest.approx(mc2, abs=1e-9)}
+    assert multiple_choice(*logs) == {"mc1": mc1, "mc2": pytest.approx(mc2, abs=1e-9)}
 
 
 def test_truthfulqa_choices_of_very_different_likelihood() -> None:
     """e^-2000 of e^0 is 0: no overflow the other way round either."""
-    assert truthfulqa_choice([0.0], [-2000.0]) == {"mc1": 1.0, "mc2": 1.0}
-    assert truthfulqa_choice([-2000.0], [0.0]) == {"mc1": 0.0, "mc2": 0.0}
+    assert multiple_choice([0.0], [-2000.0]) == {"mc1": 1.0, "mc2": 1.0}
+    assert multiple_choice([-2000.0], [0.0]) == {"mc1": 0.0, "mc2": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_truthfulqa_choices_of_very_different_likelihood() -> None:
 def test_sciq_by_hand(
     right: tuple[str, float], distractors: list[tuple[str, float]], acc: float, acc_norm: float
 ) -> None:
-    assert sciq_choice(right, distractors) == {"acc": acc, "acc_norm": acc_norm}
+    assert single_choice(right, distractors) == {"acc": acc, "acc_norm": acc_norm}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ ALIASES = ("The Hague", "Den Haag")
     ],
 )
 def test_free_answer_by_hand(text: str, outcome: dict[str, float], rest: dict[str, float]) -> None:
-    found = free_answer(text, ALIASES, nq.harness_answer)
+    found = free_answer(text, ALIASES, nq.SET.free_answers.normalise)
     assert {name: found[name] for name in outcome} == outcome
     assert {name: found[name] for name in rest} == pytest.approx(rest)
 
@@ -182,18 +182,18 @@ def test_free_answer_by_hand(text: str, outcome: dict[str, float], rest: dict[st
 def test_exact_match_follows_the_sets_own_rule() -> None:
     """The harness takes articles off for NQ, where a capital letter follows or not, and leaves them for TriviaQA."""
     for text, in_nq, in_triviaqa in (("The Nile", 1.0, 0.0), ("the Nile", 1.0, 0.0), ("nile!", 1.0, 1.0)):
-        assert free_answer(text, ["Nile"], nq.harness_answer)["exact_match"] == in_nq
-        assert free_answer(text, ["Nile"], triviaqa.harness_answer)["exact_match"] == in_triviaqa
-    assert free_answer("The Nile", ["Nile"], triviaqa.harness_answer)["f1"] == 1.0
+        assert free_answer(text, ["Nile"], nq.SET.free_answers.normalise)["exact_match"] == in_nq
+        assert free_answer(text, ["Nile"], triviaqa.SET.free_answers.normalise)["exact_match"] == in_triviaqa
+    assert free_answer("The Nile", ["Nile"], triviaqa.SET.free_answers.normalise)["f1"] == 1.0
 
 
 def test_a_refusal_that_is_right_is_no_abstention() -> None:
-    found = free_answer("Unknown", ["Unknown"], triviaqa.harness_answer)
+    found = free_answer("Unknown", ["Unknown"], triviaqa.SET.free_answers.normalise)
     assert {name: found[name] for name in RIGHT} == RIGHT
 
 
 def test_an_iterator_of_aliases_is_read_once() -> None:
-    found = free_answer("b", iter(["a", "b"]), triviaqa.harness_answer)
+    found = free_answer("b", iter(["a", "b"]), triviaqa.SET.free_answers.normalise)
     assert found["exact_match"] == found["f1"] == 1.0
 
 

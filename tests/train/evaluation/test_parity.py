@@ -20,18 +20,21 @@ from sklearn.metrics import average_precision_score
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data import nq, sciq, triviaqa, truthfulqa, wikiqa
+from data.examples import wrong_answers
 from data.sources import SAMPLES
 from scripts.benchmarks.benchmark_evaluation import TASKS, local_task
 from train.batching.encoding import Encoder
-from train.evaluation.benchmarks import Benchmark, Evaluator, Question, Record
+from train.evaluation.benchmarks import Benchmark, Question
+from train.evaluation.evaluate import Evaluator
 from train.evaluation.free_answers import FreeAnswers
 from train.evaluation.likelihood import AnswerScorer
+from train.evaluation.records import QuestionRecord
 from train.recipe.arguments import REPOSITORY
 
 pytestmark = pytest.mark.slow
 ROOT = Path(os.environ.get("EAVSS_PARITY_ROOT", SAMPLES))
 MODEL = REPOSITORY / "outputs/models/smollm2-135m-instruct"
-LIMIT = 100
+LIMIT = 16  # questions a set, each of them compared
 TOLERANCE = 1e-3
 Sample = dict[str, Any]
 
@@ -47,28 +50,27 @@ def tokenizer() -> Any:
 
 
 def rows_of(module: ModuleType) -> Path:
-    return ROOT / module.HUB_ID / module.CONFIG / f"{module.EVALUATION_SPLIT}.parquet"
+    return ROOT / module.SET.hub_id / module.SET.config / f"{module.SET.evaluation_split}.parquet"
 
 
-def their_samples(task: Any, model: Any, tokenizer: Any, limit: int = LIMIT, batch_size: int = 8) -> list[Sample]:
+def their_samples(task: Any, model: Any, tokenizer: Any, batch_size: int = 8) -> list[Sample]:
     """The harness's record of each of its first documents."""
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    found = evaluate(
-        lm, {"tasks": {task.config.task: task}, "groups": {}, "group_map": {}}, limit=limit, bootstrap_iters=0
-    )
+    tasks = {"tasks": {task.config.task: task}, "groups": {}, "group_map": {}}
+    found = evaluate(lm, tasks, limit=LIMIT, bootstrap_iters=0)
     return sorted(found["samples"][task.config.task], key=lambda sample: sample["doc_id"])
 
 
-def our_records(module: ModuleType, model: Any, tokenizer: Any, free: bool = False) -> list[Record]:
+def our_records(module: ModuleType, model: Any, tokenizer: Any, free: bool = False) -> list[QuestionRecord]:
     """Our records of the set's first questions, in the harness's style."""
     examples = module.examples(pq.read_table(rows_of(module)).to_pylist())[:LIMIT]
     # NQ and TriviaQA have no wrong answers, and none is compared here.
-    examples = [e if e.hallucinated else replace(e, hallucinated=("?",), origins=("similar",)) for e in examples]
+    examples = [e if e.hallucinated else replace(e, wrong_answers=wrong_answers(["?"], "similar")) for e in examples]
     questions = [Question(example, example.hallucinated[0], example) for example in examples]
     encoder = Encoder(tokenizer, "harness", 2048)
     answers = FreeAnswers(model, encoder, 2048) if free else None
     evaluator = Evaluator(AnswerScorer(model, encoder, 2048), hidden=False, free=answers)
-    return evaluator.run([Benchmark(module.NAME, questions)], "ours")[module.NAME]
+    return evaluator.run([Benchmark(module.SET.name, questions)], "ours")[module.SET.name]
 
 
 def logprobs(sample: Sample) -> list[float]:
@@ -147,9 +149,10 @@ def test_wikiqa_equals_the_shipped_task_and_an_independent_computation(
 ) -> None:
     """Our records against the task in recipes/lm_eval, and the ranking against scikit-learn and numpy."""
     definition = REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"
-    samples = their_samples(local_task(definition, wikiqa, ROOT, tmp_path), model, tokenizer, limit=30)
+    samples = their_samples(local_task(definition, wikiqa, ROOT, tmp_path), model, tokenizer)
     records = our_records(wikiqa, model, tokenizer)
-    for sample, record in zip(samples, records, strict=False):
+    assert len(records) == LIMIT
+    for sample, record in zip(samples, records, strict=True):
         assert sample["doc"]["question"] == record["question"]
         for metric in ("map", "mrr", "p_at_1"):
             assert record["metrics"][metric] == pytest.approx(sample[metric], abs=1e-6), record["question"]

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from train.evaluation.statistics import compare, mcnemar_p, paired_interval
+from train.evaluation.statistics import compare, hierarchical_draws, mcnemar_p, paired_interval, percentile_interval
 
 
 def outcomes(won: int, lost: int, unchanged: int = 0) -> tuple[list[float], list[float]]:
-    """Questions before and after, of which so many were won, lost, and right both times."""
+    """Outcomes before and after of questions that were won, lost, and right both times."""
     before = [0.0] * won + [1.0] * lost + [1.0] * unchanged
     return before, [1.0] * won + [0.0] * lost + [1.0] * unchanged
 
@@ -131,3 +131,41 @@ def test_questions_and_metrics_must_match() -> None:
             compare(one, other, seed=0)
     with pytest.raises(ValueError, match="metrics of the first"):
         compare([{"x": 1.0}, {"y": 1.0}], two, seed=0)
+
+
+def test_hierarchical_draws_of_constant_gains_are_their_mean() -> None:
+    draws = hierarchical_draws({0: np.full((2, 5), 0.25), 1: np.full((1, 5), 0.25)}, seed=0)
+    assert draws.shape == (2000,)
+    assert percentile_interval(draws) == pytest.approx([0.25, 0.25])
+
+
+def test_hierarchical_draws_vary_with_seeds_choices_and_questions() -> None:
+    """Two seeds, choices or questions with gains 0 and 1: half of two draws is 0, 1/2 or 1, and one in four is 0."""
+    by_seed = {0: np.zeros((1, 3)), 1: np.ones((1, 3))}
+    by_choice = {0: np.array([[0.0] * 3, [1.0] * 3])}
+    by_question = {0: np.array([[0.0, 1.0]])}
+    for gains in (by_seed, by_choice, by_question):
+        draws = hierarchical_draws(gains, seed=0)
+        values, counts = np.unique(draws, return_counts=True)
+        assert values.tolist() == [0.0, 0.5, 1.0]
+        assert counts / 2000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_a_question_is_drawn_for_all_seeds_together() -> None:
+    """Two seeds with the same questions vary as one does; with other questions their mean varies less."""
+    gains = {seed: np.array([[0.0, 1.0] * 20]) for seed in range(2)}
+    same = hierarchical_draws(gains, seed=0)
+    others = hierarchical_draws(gains, 0, {seed: [f"{seed} {number}" for number in range(40)] for seed in range(2)})
+    one = hierarchical_draws({0: gains[0]}, seed=0)
+    assert same.std() == pytest.approx(one.std(), rel=0.05)
+    assert others.std() < 0.9 * one.std()
+
+
+def test_hierarchical_draws_depend_on_the_seed() -> None:
+    gains = {0: np.array([[0.0, 1.0, 0.0, 1.0]])}
+    assert np.array_equal(hierarchical_draws(gains, seed=1), hierarchical_draws(gains, seed=1))
+    assert not np.array_equal(hierarchical_draws(gains, seed=1), hierarchical_draws(gains, seed=2))
+
+
+def test_the_percentile_interval_is_the_middle_95_percent() -> None:
+    assert percentile_interval(np.arange(1001.0)) == [25.0, 975.0]

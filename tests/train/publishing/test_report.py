@@ -1,129 +1,20 @@
-"""The report's page and table, from a small result."""
+"""The table and the page of a run, from a small result."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from eavss.plots import plot_profile
-from train.publishing.report import comparison_rows, comparison_table, flipped_questions, write_report
+from tests.train.publishing.toy_run import ITEMS, RECIPE, RESULTS, item, write_run
+from train.evaluation.evaluate import Evaluation
+from train.publishing.report import comparison_table, flipped_questions, write_report, write_results
+from train.publishing.run_folder import Run
 
 
-def change(difference: float, low: float, high: float) -> dict[str, Any]:
-    return {"difference": difference, "interval": [low, high], "mcnemar_p": None, "noise": low <= 0 <= high}
-
-
-RESULTS: dict[str, Any] = {
-    "model": "<script>alert(1)</script>",
-    "dataset": "a & <i>toy</i>",
-    "selected": [1],
-    "benchmarks": {
-        "nq": {
-            "n": 7,
-            "before": {"contrast_accuracy": 0.5, "f1": 0.25},
-            "after": {"contrast_accuracy": 0.625, "f1": 0.2},
-            "change": {"contrast_accuracy": change(0.125, 0.025, 0.25), "f1": change(-0.05, -0.2, 0.1)},
-            "hidden": {
-                "before": {"contrast_accuracy": 0.5},
-                "after": {"contrast_accuracy": 0.6},
-                "change": {"contrast_accuracy": change(0.1, 0.0, 0.2)},
-                "gained": {"contrast_accuracy": change(0.025, -0.1, 0.2)},
-            },
-            "length_rule": {"longest_contrast": 0.5},
-        },
-        "<b>own</b>": {
-            "n": 3,
-            "before": {"contrast_accuracy": 1.0},
-            "after": {"contrast_accuracy": 1.0},
-            "change": {"contrast_accuracy": change(0.0, 0.0, 0.0)},
-            "length_rule": {"longest_contrast": 0.5},
-        },
-    },
-    "retention": {"wikitext": {"before": {"n": 40, "perplexity": 20.0}, "after": {"n": 40, "perplexity": 21.5}}},
-    "samples": False,
-    "train": {
-        "steps": 3,
-        "seconds": 2.0,
-        "pairs_per_second": 6.0,
-        "log": [{"step": s, "loss/ce": 2.0 / s, "logps/chosen": -s, "logps/rejected": -2 * s} for s in (1, 2, 3)],
-    },
-}
-LAYERS = {
-    "layers": [
-        {
-            "layer": i,
-            "avss": {"scale_free": 1.0},
-            "hsav": 0.1,
-            "eavss": {"contrast": 0.2},
-            "bootstrap": {"interval": [0.1, 0.3], "frequency": 0.5},
-        }
-        for i in range(3)
-    ],
-    "stability": {"verdict": "Some blocks respond & the ranking is steady."},
-    "selector": "eavss",
-    "questions": 9,
-}
-
-
-def record(question: str, margin: float) -> dict[str, Any]:
-    scores = {"metrics": [margin - 3.0, -3.0], "hidden": [-margin, 0.0]}
-    return {"question": question, "truthful": "<script>yes", "wrong": "<i>no", "per_token": scores}
-
-
-_TURNED = flipped_questions(
-    [record("stays", 0.1), record("mended a bit", -0.1), record("spoilt", 0.3), record("mended", -0.1)],
-    [record("stays", 2.0), record("mended a bit", 0.1), record("spoilt", -0.1), record("mended", 0.5)],
-)
-TURNED = {"nq": _TURNED}
-
-
-def test_questions_that_turned_stand_by_how_far() -> None:
-    found = {kind: [each["question"] for each in records] for kind, records in TURNED["nq"].items()}
-    assert found == {"mended": ["mended", "mended a bit"], "spoilt": ["spoilt"]}
-
-
-def test_of_many_that_turned_the_page_shows_some_and_says_so(tmp_path: Path) -> None:
-    before, after = ([record(f"question {number}", margin) for number in range(30)] for margin in (-1.0, 1.0))
-    plot_profile(LAYERS["layers"], [1], "title", tmp_path / "layers.png")
-    write_report(tmp_path, RESULTS, LAYERS, "", {"nq": flipped_questions(before, after)})
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "30 to the truthful answer" in page
-    assert page.count("<dt>") == 12
-    assert "the 12 that changed most" in page
-
-
-def test_the_page_shows_which_questions_turned(page: str) -> None:
-    mended, spoilt = page.split("<details")[1:]
-    assert "2 to the truthful answer" in mended
-    assert mended.index("<dt>mended</dt>") < mended.index("<dt>mended a bit</dt>")
-    assert '<dd class="now truthful">&lt;script&gt;yes</dd><dd class="was hallucinated">&lt;i&gt;no</dd>' in mended
-    assert '<dd class="now hallucinated">&lt;i&gt;no</dd>' in spoilt
-
-
-def test_every_picture_has_a_text(page: str) -> None:
-    pictures = re.findall(r"<img [^>]*>", page)
-    assert len(pictures) == 3
-    assert all(len(re.search(r'alt="([^"]*)"', picture)[1]) > 20 for picture in pictures)  # type: ignore[index]
-
-
-def test_the_page_says_where_its_questions_are_from(page: str, tmp_path: Path) -> None:
-    assert "samples" not in page
-    write_report(tmp_path, RESULTS | {"samples": True}, LAYERS, "", {})
-    assert "the small samples that eavss ships" in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
-def test_a_row_for_each_set_and_metric_with_what_was_gained_on_the_question() -> None:
-    """Hidden the contrast rises by .1 of its .125: .025 was gained on the question, within noise; f1 has no control."""
-    rows = comparison_rows(RESULTS)
-    assert [(row["set"], row["metric"]) for row in rows] == [
-        ("nq", "contrast_accuracy"),
-        ("nq", "f1"),
-        ("<b>own</b>", "contrast_accuracy"),
-    ]
-    assert [row["question_gain"] for row in rows] == [change(0.025, -0.1, 0.2), None, None]
-    assert (rows[0]["before"], rows[0]["after"], rows[0]["difference"]) == (0.5, 0.625, 0.125)
-    assert [row["noise"] for row in rows] == [False, True, True]
+def test_questions_whose_likelier_answer_changed_stand_by_how_far() -> None:
+    flips = flipped_questions(ITEMS)
+    assert [record["question"] for record in flips.to_truthful] == ["corrected", "corrected a bit"]
+    assert [record["question"] for record in flips.to_hallucinated] == ["spoilt"]
 
 
 def test_the_table() -> None:
@@ -140,11 +31,59 @@ def test_the_table() -> None:
     assert len({line.index("[") for line in figures}) == 1, "the columns should stand below each other"
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> str:
-    plot_profile(LAYERS["layers"], [1], "title", tmp_path / "layers.png")
-    write_report(tmp_path, RESULTS, LAYERS, "dataset: <b>toy</b>", TURNED)
-    return (tmp_path / "report.html").read_text(encoding="utf-8")
+def write_page(folder: Path, **options: object) -> str:
+    write_report(Run.read(write_run(folder, **options)))  # type: ignore[arg-type]
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_page(tmp_path_factory.mktemp("page"))
+
+
+def test_a_run_is_written_whole(tmp_path: Path) -> None:
+    """The page is made from the files that are written, so it holds the questions of `items/`."""
+    write_run(tmp_path)
+    for name in ("results.json", "items/nq.jsonl"):
+        (tmp_path / name).unlink()
+    before, after = ({"nq": [each[moment] for each in ITEMS]} for moment in ("before", "after"))
+    results = {**RESULTS, "benchmarks": {"nq": RESULTS["benchmarks"]["nq"]}}
+    write_results(tmp_path, results, Evaluation(before, {}), Evaluation(after, {}))  # type: ignore[arg-type]
+    run = Run.read(tmp_path)
+    assert (run.results, run.items("nq")) == (results, ITEMS)
+    assert "<dt>corrected a bit</dt>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_of_many_questions_the_page_shows_some_and_says_so(tmp_path: Path) -> None:
+    many = write_page(tmp_path, items=[item(f"question {number}", -1.0, 1.0) for number in range(30)])
+    assert "30 to the truthful answer" in many
+    assert many.count("<dt>") == 12
+    assert "the 12 that changed most" in many
+
+
+def test_the_page_shows_which_questions_changed(page: str) -> None:
+    corrected, spoilt = page.split("<details")[1:]
+    assert "2 to the truthful answer" in corrected
+    assert corrected.index("<dt>corrected</dt>") < corrected.index("<dt>corrected a bit</dt>")
+    assert '<dd class="now truthful">&lt;script&gt;yes</dd><dd class="was hallucinated">&lt;i&gt;no</dd>' in corrected
+    assert "1 to the hallucinated answer" in spoilt
+    assert '<dd class="now hallucinated">&lt;i&gt;no</dd>' in spoilt
+
+
+def test_every_picture_has_a_text(page: str) -> None:
+    pictures = re.findall(r"<img [^>]*>", page)
+    assert len(pictures) == 3
+    assert all(len(re.search(r'alt="([^"]*)"', picture)[1]) > 20 for picture in pictures)  # type: ignore[index]
+
+
+def test_the_page_says_where_its_questions_are_from_and_leaves_out_what_was_not_measured(
+    page: str, tmp_path: Path
+) -> None:
+    other = write_page(tmp_path, results={**RESULTS, "samples": True, "retention": {}})
+    assert "the small samples that eavss ships" in other
+    assert "samples" not in page
+    assert cells(page, "What it cost")[1:] == [["wikitext", "perplexity", "20.000", "21.500"]]
+    assert "What it cost" not in other
 
 
 def test_the_page_is_escaped(page: str) -> None:
@@ -153,6 +92,10 @@ def test_the_page_is_escaped(page: str) -> None:
     assert "a &amp; &lt;i&gt;toy" in page
     for tag in ("<b>", "<i>"):
         assert tag not in page
+
+
+def test_the_page_shows_the_recipe(page: str) -> None:
+    assert RECIPE.replace("<", "&lt;").replace(">", "&gt;") in page
 
 
 def test_the_page_is_self_contained(page: str) -> None:
@@ -169,15 +112,9 @@ def cells(page: str, heading: str) -> list[list[str]]:
 
 def test_the_page_shows_the_change_with_its_interval_noise_and_control(page: str) -> None:
     header, *rows = cells(page, "Before and after")
-    assert header[-1] == "gained on the question"
+    assert header[-1] == "question-specific gain"
     assert rows == [
         ["nq", "contrast_accuracy", "7", "0.500", "0.625", "+0.125", "+0.025 to +0.250", "+0.025 ~"],
         ["nq", "f1", "7", "0.250", "0.200", "-0.050 ~", "-0.200 to +0.100", ""],
         ["&lt;b&gt;own&lt;/b&gt;", "contrast_accuracy", "3", "1.000", "1.000", "+0.000 ~", "+0.000 to +0.000", ""],
     ]
-
-
-def test_the_page_shows_what_training_cost_if_it_was_measured(page: str, tmp_path: Path) -> None:
-    assert cells(page, "What it cost")[1:] == [["wikitext", "perplexity", "20.000", "21.500"]]
-    write_report(tmp_path, RESULTS | {"retention": {}}, LAYERS, "", {})
-    assert "What it cost" not in (tmp_path / "report.html").read_text(encoding="utf-8")

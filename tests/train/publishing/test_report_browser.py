@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from eavss.plots import plot_profile
-from tests.train.publishing.test_report import LAYERS, RESULTS, TURNED
+from tests.train.publishing.toy_run import RECIPE, write_run
 from train.publishing.report import write_report
+from train.publishing.run_folder import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-# What the page says of itself once it is laid out, put into its own text, since --dump-dom prints that.
+# Once the page is laid out, it puts its measures into its own text, because --dump-dom prints that.
 PROBE = """<p id="probe"></p><script>addEventListener("load", () => {
   const pictures = [...document.images].every(image => image.naturalWidth > 0);
   document.getElementById("probe").textContent =
@@ -24,8 +24,9 @@ PROBE = """<p id="probe"></p><script>addEventListener("load", () => {
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 @pytest.mark.parametrize("width", [400, 1200])
 def test_the_page_fits_and_runs_nothing(width: int, tmp_path: Path) -> None:
-    plot_profile(LAYERS["layers"], [1], "title", tmp_path / "layers.png")
-    write_report(tmp_path, RESULTS, LAYERS, "dataset: <script>alert(1)</script>" + 90 * "x", TURNED)
+    write_run(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(f"{RECIPE}note: <script>alert(1)</script>{90 * 'x'}\n")
+    write_report(Run.read(tmp_path))
     page = tmp_path / "report.html"
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", PROBE), encoding="utf-8")
     # In a frame, since a window cannot be as narrow as a phone; a high one, since a scrollbar takes width.

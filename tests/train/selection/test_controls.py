@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from data.examples import Example
+from data.examples import Example, WrongAnswer, wrong_answers
 from tests.toys import EXAMPLES, count_hooks, tiny_tokenizer
 from train.batching.encoding import Encoder
 from train.selection.controls import halves, noisy_embeddings, paraphrased, under_other_questions, with_equal_lengths
@@ -31,11 +31,16 @@ def test_a_paraphrase_changes_the_prompt_alone() -> None:
 
 def test_equal_lengths_keep_the_nearest_pair_of_each_question() -> None:
     """One token a byte: " four" against " fibs" is a tie; " a longer one" has nothing near."""
-    near = Example("toy", "q1", ("four", "a long answer"), ("fibs", "much much longer"), ("dataset", "model"))
-    far = Example("toy", "q2", ("x",), ("a longer one",), ("dataset",))
+    near = Example(
+        "toy",
+        "q1",
+        ("four", "a long answer"),
+        (WrongAnswer("fibs", "dataset"), WrongAnswer("much much longer", "model")),
+    )
+    far = Example("toy", "q2", ("x",), wrong_answers(["a longer one"], "dataset"))
     found = with_equal_lengths([near, far], ENCODER)
-    assert [(e.question, e.truthful, e.hallucinated, e.origins) for e in found] == [
-        ("q1", ("four",), ("fibs",), ("dataset",))
+    assert [(e.question, e.truthful, e.wrong_answers) for e in found] == [
+        ("q1", ("four",), (WrongAnswer("fibs", "dataset"),))
     ]
 
 

@@ -1,51 +1,43 @@
-"""Which questions a run learns from."""
-
-from collections import Counter
-from dataclasses import replace
-from pathlib import Path
+"""The profile, and the selection made from it, on a tiny model."""
 
 import pytest
 
-from data.examples import Example
-from data.sources import SETS
-from tests.toys import arguments, tiny_model, tiny_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.selection.scoring import training_examples
+from eavss.errors import EavssError
+from eavss.profile import LayerProfile
+from tests.toys import BLOCKS, EXAMPLES, tiny_model, tiny_tokenizer
+from train.batching.encoding import Encoder
+from train.batching.pairs import paired_batches
+from train.recipe.settings import SelectionSettings
+from train.selection.scoring import score, select
 
 
-def of_all(folder: Path, *words: str) -> EavssArguments:
-    return arguments(folder, "--dataset", "all", "--datasets_root", "samples", "--mined_answers", "0", *words)[0]
+@pytest.fixture(scope="module")
+def profile() -> LayerProfile:
+    batches = paired_batches(EXAMPLES, Encoder(tiny_tokenizer(), "plain", 128), 2, 300, 0)
+    return score(tiny_model("llama"), batches)
 
 
-def chosen(args: EavssArguments, seed: int = 0) -> list[Example]:
-    return training_examples(args.training_pools(), tiny_model("llama"), tiny_tokenizer(), args, seed)
+def test_the_selector_decides_and_is_named(profile: LayerProfile) -> None:
+    choice = select(profile, SelectionSettings(selector="last", fraction=0.5), seed=0)
+    assert choice.selection.blocks == (2, 3)
+    assert choice.selection.source == "last"
+    assert choice.selection.lowest == 2
+    assert len(choice.scores) == BLOCKS
+    assert all(0 <= layer["probe"] <= 1 for layer in choice.scores)
 
 
-def test_of_all_sets_as_many_questions_of_each_are_taken_mixed_by_the_seed(tmp_path: Path) -> None:
-    args = of_all(tmp_path, "--train_questions", "50", "--score_questions", "2")
-    first, again, other = chosen(args), chosen(args), chosen(args, seed=1)
-    assert Counter(example.dataset for example in first) == dict.fromkeys(SETS, 10)
-    assert len({example.dataset for example in first[:20]}) > 3
-    assert first == again
-    assert [e.question for e in first] != [e.question for e in other]
-    assert all(example.hallucinated for example in first)
+def test_the_highest_scores_are_selected(profile: LayerProfile) -> None:
+    choice = select(profile, SelectionSettings(selector="hsav", fraction=0.25), seed=0)
+    best = max(choice.scores, key=lambda layer: layer["hsav"])
+    assert choice.selection.blocks == (best["layer"],)
 
 
-def test_no_question_that_any_set_evaluates_on_is_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question of one set's training side that another set asks in evaluation, in other letters, is left out."""
-    args = of_all(tmp_path)
-    original = EavssArguments.sides
-    asked = original(args, "sciq").evaluation[0].question
+def test_named_blocks_go_before_scores(profile: LayerProfile) -> None:
+    choice = select(profile, SelectionSettings(layers=[3, 1]), seed=0)
+    assert choice.selection.blocks == (1, 3)
+    assert choice.selection.source == "layers"
 
-    def with_shared_question(self: EavssArguments, dataset: str):
-        sides = original(self, dataset)
-        if dataset != "nq":
-            return sides
-        return replace(sides, train=[replace(sides.train[0], question=asked.upper()), *sides.train[1:]])
 
-    monkeypatch.setattr(EavssArguments, "sides", with_shared_question)
-    pools = dict(zip(SETS, args.training_pools(), strict=True))
-    assert asked.upper() not in [example.question for example in pools["nq"]]
-    assert len(pools["nq"]) == len(original(args, "nq").train) - 1
-    only_nq = replace(args, dataset="nq")
-    assert asked.upper() in [example.question for example in only_nq.training_pools()[0]]
+def test_a_block_that_is_not_there_is_refused(profile: LayerProfile) -> None:
+    with pytest.raises(EavssError, match=r"layers: \[4\] lie outside"):
+        select(profile, SelectionSettings(layers=[4]), seed=0)

@@ -1,0 +1,45 @@
+"""Rows as Markdown tables."""
+
+from pathlib import Path
+
+from tests.train.comparison.toy_cells import CELLS
+from tests.train.comparison.toy_runs import write_runs
+from train.comparison.runs import costs_of, summarise_runs
+from train.comparison.selectors import summarise
+from train.comparison.tables import comparison_table, cost_table, summary_table, transfer_table
+from train.publishing.run_folder import Run
+
+
+def test_a_comparison_of_selectors() -> None:
+    rows = summarise(CELLS)
+    header, rule, first, *others = comparison_table(rows).splitlines()
+    assert (
+        header == "| set | at equal | selector | seeds | gain | 95% | above random | 95% | FLOPs of all | TFLOPs | s |"
+    )
+    assert rule == "|---|---|---|---|---|---|---|---|---|---|---|"
+    low, high = (f"{100 * bound:+.1f}" for bound in rows[0]["interval"])
+    assert first.startswith(f"| nq | steps | eavss:contrast | 2 | +75.0 | {low} to {high} | +43.8 | ")
+    assert first.endswith(" | 50% | 0.00 | 2 |")
+    assert [line.split(" | ")[2] for line in others] == ["random", "all"]
+    assert others[0].endswith(" |  |  | 70% | 0.00 | 2 |")
+
+
+def test_a_summary_of_runs_says_points_noise_and_what_was_kept(tmp_path: Path) -> None:
+    runs = [Run.read(folder) for folder in write_runs(tmp_path)]
+    rows = summarise_runs(runs)
+    summary = summary_table(rows).splitlines()
+    assert summary[0].endswith("| 95% | relative | on the question |")
+    low, high = (f"{100 * bound:+.1f}" for bound in rows[0]["interval"])
+    assert summary[2] == f"| sciq | sciq | acc | 2 | 4 | 0.500 | 0.875 | +37.5 | {low} to {high} | +75% | +25.0 |"
+    assert transfer_table(rows).splitlines() == [
+        "| trained on | sciq | nq |",
+        "|---|---|---|",
+        "| sciq | +37.5 ~ (+25.0) | -25.0 ~ (-25.0) |",
+        "| nq |  | +25.0 ~ (+25.0) |",
+    ]
+    assert cost_table(costs_of(runs)).splitlines() == [
+        "| trained on | steps | s | TFLOPs | of all blocks' | wikitext perplexity | lambada accuracy |",
+        "|---|---|---|---|---|---|---|",
+        "| sciq | 10 | 5 | 3.0 | 50% | +5.0% | -25.0 points |",
+        "| nq | 10 | 5 | 3.0 | 50% | +0.0% | -25.0 points |",
+    ]

@@ -1,0 +1,45 @@
+"""TRL reads the very tokens of our pairs, and trains an adapter of our shape on the blocks that are named."""
+
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+from trl import DPOConfig
+
+from tests.toys import EXAMPLES, tiny_model
+from train.batching.encoding import Encoder
+from train.batching.pairs import make_pairs
+from train.comparison.trl_dpo import dpo_trainer, keep_activations
+from train.model.lora import trainable_blocks
+from train.recipe.settings import LoraSettings
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> DPOConfig:
+    return DPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none")
+
+
+def test_trl_trains_the_blocks_and_pairs_that_it_is_given(
+    config: DPOConfig, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    pairs = make_pairs(EXAMPLES, Encoder(tokenizer, "plain", 128), 1, with_positive=False, seed=0)
+    trainer = dpo_trainer(
+        model=tiny_model("llama"),
+        tokenizer=tokenizer,
+        pairs=pairs,
+        blocks=[1, 3],
+        lora=LoraSettings(r=4, alpha=8),
+        config=config,
+    )
+    assert trainable_blocks(trainer.model) == [1, 3]
+    assert {(c.r, c.lora_alpha) for c in trainer.model.peft_config.values()} == {(4, 8)}
+    for row, pair in zip(trainer.train_dataset, pairs, strict=True):
+        assert row["prompt_ids"] + row["chosen_ids"] == list(pair.chosen.ids)
+        assert row["prompt_ids"] + row["rejected_ids"] == list(pair.rejected.ids)
+
+
+def test_recomputation_is_switched_off(config: DPOConfig) -> None:
+    assert config.gradient_checkpointing
+    kept = keep_activations(config)
+    assert not kept.gradient_checkpointing
+    assert not kept.activation_checkpointing

@@ -1,0 +1,42 @@
+"""Commands end with one line and exit status 2 after a user's mistake, and with a traceback after ours."""
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import DataError
+from eavss.errors import EavssError
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.errors import HubError, ModelError, RecipeError
+
+
+@pytest.mark.parametrize("error", [RecipeError, DataError, EavssError, ModelError, HubError])
+def test_a_users_mistake_is_one_line(error: type[Exception], capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise error("key: 3 should be 4")
+
+    assert exit_status(command) == 2
+    assert capsys.readouterr().err == "error: key: 3 should be 4\n"
+
+
+def test_our_own_mistake_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        exit_status(lambda: 1 / 0)
+
+
+def test_a_command_that_ends_well_gives_zero() -> None:
+    assert exit_status(lambda: None) == 0
+
+
+def test_an_unknown_option_is_a_recipe_error() -> None:
+    parser = Parser("A command.")
+    parser.add_argument("--json")
+    with pytest.raises(RecipeError, match="command line: unrecognized arguments: --jsn x"):
+        parser.parse_args(["--jsn", "x"])
+
+
+def test_a_folder_cannot_be_written_as_a_file(tmp_path: Path) -> None:
+    check_is_file("--json", None)
+    check_is_file("--json", tmp_path / "new.json")
+    with pytest.raises(RecipeError, match=r"--json: .* is a folder"):
+        check_is_file("--json", tmp_path)

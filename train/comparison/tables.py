@@ -1,0 +1,114 @@
+"""Write the rows of a comparison or a summary as Markdown tables."""
+
+from collections.abc import Iterable, Sequence
+
+from data.sets import leading_metric
+from train.comparison.runs import CostRow, MetricSummary
+from train.comparison.selectors import SelectorRow
+
+
+def comparison_table(rows: Sequence[SelectorRow]) -> str:
+    """Return the rows of `train.comparison.selectors.summarise`, with gains in points."""
+    header = "set | at equal | selector | seeds | gain | 95% | above random | 95% | FLOPs of all | TFLOPs | s"
+    return _markdown(header.split(" | "), (_selector_cells(row) for row in rows))
+
+
+def _selector_cells(row: SelectorRow) -> list[str]:
+    return [
+        row["dataset"],
+        row["budget"],
+        row["selector"],
+        str(row["seeds"]),
+        _points(row["gain"]),
+        _range(row["interval"]),
+        "" if row["above_random"] is None else _points(row["above_random"]),
+        "" if row["above_random_interval"] is None else _range(row["above_random_interval"]),
+        "" if row["share_of_all"] is None else f"{row['share_of_all']:.0%}",
+        f"{row['flops'] / 1e12:.2f}",
+        f"{row['seconds']:.0f}",
+    ]
+
+
+def summary_table(rows: Sequence[MetricSummary]) -> str:
+    """Return the rows of `train.comparison.runs.summarise_runs`, with changes in points."""
+    header = (
+        "trained on | evaluated on | metric | seeds | n | before | after | change | 95% | relative | on the question"
+    )
+    return _markdown(header.split(" | "), (_summary_cells(row) for row in rows))
+
+
+def _summary_cells(row: MetricSummary) -> list[str]:
+    return [
+        row["trained_on"],
+        row["set"],
+        row["metric"],
+        str(row["seeds"]),
+        str(row["n"]),
+        f"{row['before']:.3f}",
+        f"{row['after']:.3f}",
+        _points(row["change"]),
+        _range(row["interval"]),
+        f"{row['after'] / row['before'] - 1:+.0%}" if row["before"] else "",
+        "" if row["gained"] is None else _points(row["gained"]),
+    ]
+
+
+def transfer_table(rows: Sequence[MetricSummary]) -> str:
+    """Return the change in each set's leading metric by training set, in points.
+
+    The question-specific gain follows in brackets. ~ marks a change whose interval holds 0.
+    """
+    names = list(dict.fromkeys(row["set"] for row in rows))
+    leading = {(row["trained_on"], row["set"]): row for row in rows if row["metric"] == leading_metric(row["set"])}
+    datasets = dict.fromkeys(row["trained_on"] for row in rows)
+    body = ([dataset, *(_transfer_cell(leading.get((dataset, name))) for name in names)] for dataset in datasets)
+    return _markdown(["trained on", *names], body)
+
+
+def _transfer_cell(row: MetricSummary | None) -> str:
+    if row is None:
+        return ""
+    noise = " ~" if row["interval"][0] <= 0 <= row["interval"][1] else ""
+    question_gain = "" if row["gained"] is None else f" ({_points(row['gained'])})"
+    return f"{_points(row['change'])}{noise}{question_gain}"
+
+
+def cost_table(rows: Sequence[CostRow]) -> str:
+    """Return the rows of `train.comparison.runs.costs_of`."""
+    names = list(dict.fromkeys(name for row in rows for name in row["retention"]))
+    body = (
+        [
+            row["trained_on"],
+            f"{row['steps']:.0f}",
+            f"{row['seconds']:.0f}",
+            f"{row['flops'] / 1e12:.1f}",
+            f"{row['flops'] / row['all_blocks_flops']:.0%}",
+            *(_retention_cell(name, row["retention"].get(name)) for name in names),
+        ]
+        for row in rows
+    )
+    return _markdown(["trained on", "steps", "s", "TFLOPs", "of all blocks'", *names], body)
+
+
+def _retention_cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:+.1%}" if name.endswith("perplexity") else f"{_points(value)} points"
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = "|---" * len(header) + "|"
+    return "\n".join([_line(header), rule, *map(_line, rows)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _range(interval: Sequence[float]) -> str:
+    low, high = interval
+    return f"{_points(low)} to {_points(high)}"

@@ -1,0 +1,72 @@
+"""TRL's DPOTrainer on our contrast pairs, the peer that a run and the training benchmark are measured against."""
+
+from collections.abc import Sequence
+
+import datasets
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from trl import DPOConfig, DPOTrainer
+
+from train.batching.pairs import ContrastPairs
+from train.losses import LossWeights
+from train.model.lora import lora_config
+from train.recipe.settings import LoraSettings
+
+
+def dpo_trainer(
+    *,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: ContrastPairs,
+    blocks: Sequence[int],
+    lora: LoraSettings,
+    config: DPOConfig,
+) -> DPOTrainer:
+    """Return TRL's trainer for the pairs, with LoRA of our shape on the blocks named by their indices.
+
+    Args:
+        model: the base, which gets the adapter.
+        config: TRL's arguments. With `precompute_ref_log_probs` the references are computed in this call.
+    """
+    return DPOTrainer(
+        model,
+        args=config,
+        train_dataset=datasets.Dataset.from_list(pairs.as_text(tokenizer)),
+        processing_class=tokenizer,
+        peft_config=lora_config(model, blocks, lora),
+    )
+
+
+def keep_activations(config: DPOConfig) -> DPOConfig:
+    """Switch off the recomputation of activations in the backward pass, which TRL switches on by default."""
+    config.activation_checkpointing = config.gradient_checkpointing = False
+    return config
+
+
+def dpo_config(training: TrainingArguments, weights: LossWeights, *, steps: int, pairs: int) -> DPOConfig:
+    """Return TRL's arguments for a run's loss and schedule, with references that are computed beforehand.
+
+    Args:
+        training: the run's arguments.
+        weights: the run's loss weights; TRL has no replay and no InfoNCE.
+        steps: the number of optimiser steps.
+        pairs: the number of pairs in a step.
+    """
+    config = DPOConfig(
+        output_dir=training.output_dir,
+        max_steps=steps,
+        per_device_train_batch_size=pairs,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.lr_scheduler_type,
+        warmup_steps=training.warmup_steps,
+        max_grad_norm=training.max_grad_norm,
+        seed=training.seed,
+        beta=weights.beta,
+        loss_type=["sigmoid", "sft"],
+        loss_weights=[weights.dpo, weights.ce],
+        precompute_ref_log_probs=True,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=training.use_cpu,
+        bf16=training.bf16,
+    )
+    return keep_activations(config)

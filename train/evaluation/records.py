@@ -1,0 +1,94 @@
+"""The JSON records of an evaluation: of a question, of a set, and of two evaluations compared."""
+
+from typing import NotRequired, TypedDict
+
+from train.evaluation.statistics import Change
+
+
+class ChoiceRecord(TypedDict):
+    """One answer that was scored.
+
+    Args:
+        text: the answer.
+        label: 1 if it is truthful, else 0.
+        logprob: its summed log-probability in nats.
+        tokens: its number of tokens.
+    """
+
+    text: str
+    label: int
+    logprob: float
+    tokens: int
+
+
+class QuestionRecord(TypedDict):
+    """What one evaluation records of one question, as a line of `items/` holds it (docs/evaluation.md).
+
+    Args:
+        question: the question.
+        truthful, wrong: its best answer, and the one wrong answer that its contrast is measured against.
+        metrics: the value of each metric.
+        hidden: the metrics with another question's prompt in place of the question; absent where not measured.
+        per_token: for each way to pose the question, the log-probability per token of `truthful` and of `wrong`.
+        length_rule: what the length of the answers alone would score.
+        choices: every answer that was scored.
+        answer: the model's free answer; absent where it was not asked for.
+    """
+
+    question: str
+    truthful: str
+    wrong: str
+    metrics: dict[str, float]
+    hidden: NotRequired[dict[str, float]]
+    per_token: dict[str, list[float]]
+    length_rule: dict[str, float]
+    choices: list[ChoiceRecord]
+    answer: NotRequired[str]
+
+
+class HiddenControl(TypedDict):
+    """The metrics of one set with another question's prompt in place of the question.
+
+    Args:
+        before, after: their means.
+        change: how they changed.
+        gained: the question-specific gain: the change of the metrics less that of their hidden counterparts.
+    """
+
+    before: dict[str, float]
+    after: dict[str, float]
+    change: dict[str, Change]
+    gained: dict[str, Change]
+
+
+class BenchmarkResult(TypedDict):
+    """The evaluation of one set before and after training.
+
+    Args:
+        n: the number of questions.
+        before, after: the mean of each metric.
+        change: how each metric changed.
+        hidden: the question-hidden control, where it was measured.
+        length_rule: what the length of the answers alone would score.
+    """
+
+    n: int
+    before: dict[str, float]
+    after: dict[str, float]
+    change: dict[str, Change]
+    hidden: NotRequired[HiddenControl]
+    length_rule: dict[str, float]
+
+
+class RetentionResult(TypedDict):
+    """What one text set shows of the cost of training: its number of texts `n`, and its metrics."""
+
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+class Comparison(TypedDict):
+    """Two evaluations of the same questions, as `results.json` holds them."""
+
+    benchmarks: dict[str, BenchmarkResult]
+    retention: dict[str, RetentionResult]

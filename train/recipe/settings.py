@@ -1,0 +1,96 @@
+"""The parts of a recipe: each room of `train` is given the part that it needs, and none the whole."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data.sources import DataSource
+from eavss.selectors import Estimator, Form, Selector
+
+Dtype = Literal["auto", "bfloat16", "float32"]
+PromptStyle = Literal["plain", "chat", "harness"]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """Where the base model is, and how it is loaded.
+
+    Args:
+        name: a Hub id, or a folder with a causal LM and its tokenizer.
+        revision: the branch, tag or commit of a Hub model.
+        trust_remote_code: run code that the model's repo brings.
+        dtype: `auto` is bfloat16 where this machine computes it fast, else float32.
+        attn_implementation: as in `from_pretrained`.
+    """
+
+    name: str
+    revision: str = "main"
+    trust_remote_code: bool = False
+    dtype: Dtype = "auto"
+    attn_implementation: str | None = None
+
+
+@dataclass(frozen=True)
+class SelectionSettings:
+    """How the blocks to train are chosen.
+
+    Args:
+        selector: which score or rule selects (`eavss.selectors.select_layers`).
+        fraction: the share of the blocks to select, rounded down, at least one.
+        form: which EAVSS.
+        estimator: which AVSS.
+        layers: train these blocks, whatever the scores; None to let the selector choose.
+    """
+
+    selector: Selector = "eavss"
+    fraction: float = 0.25
+    form: Form = "contrast"
+    estimator: Estimator = "paper"
+    layers: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """The shape of the adapter, in PEFT's terms.
+
+    Args:
+        r: rank.
+        alpha: the update is scaled by alpha / r.
+        dropout: on the adapter's input.
+        target_modules: names of linear layers inside a block; None for all of them.
+    """
+
+    r: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    target_modules: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is evaluated before and after training, and how.
+
+    Args:
+        sets: names of data sets (`data.sets.SETS`), and of the user's own data.
+        source: where their rows come from.
+        limit: evaluate at most so many questions of each set; None for all.
+        prompt_style: how a question is posed (`train.batching.encoding.Encoder`).
+        max_length: tokens of prompt and answer.
+        num_fewshot: training questions shown before each, under the plain style.
+        question_hidden: also score the answers under another question's prompt.
+        free_answers: let the model answer in its own words, where a set has a rule to judge that.
+        retention: the text sets that show what training cost, among `RETENTION`.
+        retention_limit: at most so many windows of their text; None for all.
+        token_budget: padded tokens in a batch.
+    """
+
+    sets: tuple[str, ...]
+    source: DataSource
+    limit: int | None = None
+    prompt_style: PromptStyle = "plain"
+    max_length: int = 512
+    num_fewshot: int = 0
+    question_hidden: bool = True
+    free_answers: bool = True
+    retention: tuple[str, ...] = ()
+    retention_limit: int | None = 100
+    token_budget: int = 2048

@@ -1,0 +1,174 @@
+"""The one place where a model, training questions and a selection of blocks become a trainer."""
+
+import time
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+
+from data.examples import Example
+from eavss.profile import PairedBatch
+from eavss.selectors import Selection
+from train.base.reading import BaseReader
+from train.base.replay_texts import write_replay_texts
+from train.base.training_examples import training_examples
+from train.batching.encoding import Encoder
+from train.batching.packing import Packer
+from train.batching.pairs import ContrastPairs, make_pairs, paired_batches
+from train.model.adapter_files import save_adapter
+from train.model.loading import choose_training_attention
+from train.model.lora import add_lora
+from train.plan import Plan, TrainFigures, cached_block, make_plan, pair_costs, pairs_in_run
+from train.recipe.arguments import EavssArguments
+from train.runtime.errors import RecipeError
+from train.runtime.hardware import peak_memory_bytes
+from train.trainer import ContrastiveTrainer
+
+
+def make_training_examples(
+    pools: list[list[Example]],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    args: EavssArguments,
+    seed: int,
+) -> list[Example]:
+    """Draw the training questions of a recipe, each with hallucinated answers.
+
+    Args:
+        pools: `DataSource.training_pools` of the recipe's data set.
+
+    Raises:
+        RecipeError: InfoNCE has a weight, and no question has two truthful answers.
+    """
+    examples = training_examples(
+        pools, model, tokenizer, count=args.questions_to_draw, mined_answers=args.mined_answers, seed=seed
+    )
+    if args.infonce_weight and not any(len(example.truthful) > 1 for example in examples):
+        raise RecipeError("infonce_weight: no training question has two truthful answers; it should be 0")
+    return examples
+
+
+def make_scoring_batches(
+    examples: list[Example], encoder: Encoder, args: EavssArguments, seed: int
+) -> list[PairedBatch]:
+    """Make the batches that the recipe's profile is made from."""
+    return paired_batches(examples[: args.score_questions], encoder, args.score_answers, args.eval_token_budget, seed)
+
+
+def make_training_pairs(
+    examples: list[Example], encoder: Encoder, args: EavssArguments, training: TrainingArguments
+) -> ContrastPairs:
+    """Draw the contrast pairs of a recipe; where the number of steps is fixed, no more than the steps take."""
+    pairs = make_pairs(
+        examples[: args.train_questions],
+        encoder,
+        args.pairs_per_question,
+        with_positive=args.infonce_weight > 0,
+        seed=training.seed,
+    )
+    return pairs.at_most(pairs_in_run(training), training.seed)
+
+
+class TrainingSetup:
+    """A base model and the pairs to train it on, with everything that does not depend on which blocks are chosen.
+
+    Args:
+        model: the base, whole on each rank. `trainer` puts an adapter into it.
+        tokenizer: its tokenizer.
+        pairs: the training pairs.
+        args: the recipe.
+        seed: the seed of the texts to replay.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        pairs: ContrastPairs,
+        args: EavssArguments,
+        seed: int,
+    ) -> None:
+        self.started = time.perf_counter()
+        choose_training_attention(model, args.base_model, args.max_length)
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pairs = pairs
+        self.args = args
+        self._packer = Packer.of(model, args.pack_answers)
+        texts = write_replay_texts(model, tokenizer, seed) if args.replay_weight else []
+        self._reader = BaseReader(model, self._packer, pairs.sequences(), texts, args.eval_token_budget)
+        self.costs = pair_costs(model, pairs, texts, self._packer, args.lora)
+
+    def cached_at(self, selection: Selection) -> int | None:
+        """Return the block whose input is cached for this selection, or None."""
+        return cached_block(self.model, selection, self.pairs, self.args.cache_bytes)
+
+    def plan(self, selection: Selection, training: TrainingArguments) -> Plan:
+        """Count what training on this selection costs."""
+        return make_plan(
+            self.model, selection, self.pairs, costs=self.costs, limit_bytes=self.args.cache_bytes, training=training
+        )
+
+    def read_base(self, selection: Selection) -> None:
+        """Compute what the frozen base says of the pairs; later calls for the same lowest block reuse it.
+
+        Raises:
+            ModelError: see `train.base.reading.BaseReader.read`.
+        """
+        self._reader.read(self.cached_at(selection), self.args.cache_bytes)
+
+    def trainer(
+        self,
+        selection: Selection,
+        training: TrainingArguments,
+        trainer_class: type[ContrastiveTrainer] = ContrastiveTrainer,
+    ) -> ContrastiveTrainer:
+        """Put LoRA on the selected blocks and return the trainer of this adapter.
+
+        Raises:
+            ModelError: see `read_base`; or other blocks than the selected ones became trainable.
+        """
+        base = self._reader.read(self.cached_at(selection), self.args.cache_bytes)
+        return trainer_class(
+            model=add_lora(self.model, selection.blocks, self.args.lora),
+            selection=selection,
+            weights=self.args.loss_weights,
+            training=training,
+            pairs=self.pairs,
+            base=base,
+            packer=self._packer,
+            tokenizer=self.tokenizer,
+            token_budget=self.args.train_token_budget,
+        )
+
+
+def fine_tune(
+    setup: TrainingSetup, selection: Selection, training: TrainingArguments, checkpoint: str | None
+) -> TrainFigures:
+    """Train an adapter on the selected blocks, save it to `<output_dir>/adapter`, and return what it took.
+
+    Args:
+        checkpoint: a Trainer's checkpoint to resume from, or None.
+    """
+    plan = setup.plan(selection, training)
+    plan.announce(setup.args.prefix_cache_gb)
+    setup.read_base(selection)
+    reading_seconds = time.perf_counter() - setup.started
+    trainer = setup.trainer(selection, training)
+    start = time.perf_counter()
+    state = trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - start
+    trainer.save_state()
+    save_adapter(trainer.adapted, Path(str(training.output_dir)) / "adapter")
+    training.distributed_state.wait_for_everyone()  # rank 0 writes the adapter that all ranks load again
+    return {
+        "steps": state.global_step,
+        "seconds": seconds,
+        "pairs_per_second": state.global_step * plan.step_pairs / seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "loss": state.training_loss,
+        "log": [entry for entry in trainer.state.log_history if "loss" in entry],
+        "loss_weights": setup.args.loss_weights.by_name(),
+        "pairs": len(setup.pairs),
+        "reading_seconds": reading_seconds,
+        **plan.flops_of(state.global_step),
+    }
