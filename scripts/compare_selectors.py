@@ -105,12 +105,12 @@ class Matrix:
             for cell in self.file.read()
             if cell["budget"] == GRID and cell["dataset"] == dataset
         }
-        wanted = [(n, rate) for n in names for rate in self.options.learning_rates if (n, rate) not in done]
-        if not wanted:
+        missing = [(n, rate) for n in names for rate in self.options.learning_rates if (n, rate) not in done]
+        if not missing:
             return
         args, training = self.recipes[dataset]
         trials = self._trials(replace(args, validation_share=_GRID_SHARE), training, seed=0)
-        for count, rate in wanted:
+        for count, rate in missing:
             cells = trials.run(trials.selection(names[count]), rate, {GRID: self.options.steps})
             self.file.add(cells, selector=names[count])
             say(f"{dataset}, {count} blocks, learning rate {rate:g}: {100 * cells[0]['gain']:+.1f} points")

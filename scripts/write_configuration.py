@@ -47,7 +47,7 @@ These keys are refused:
 
 
 def configuration() -> str:
-    """The text of docs/configuration.md."""
+    """Return the text of docs/configuration.md."""
     parts = [_INTRODUCTION]
     for group, keys in _groups().items():
         rows = "\n".join(_row(key) for key in keys)
@@ -57,7 +57,7 @@ def configuration() -> str:
 
 
 def _groups() -> dict[str, list[str]]:
-    """The keys under the comment that stands above them in the source of `EavssArguments`."""
+    """Return the keys by the comment that stands above them in the source of `EavssArguments`."""
     groups: dict[str, list[str]] = {}
     group = None
     for line in inspect.getsource(EavssArguments).splitlines():
@@ -75,7 +75,7 @@ def _row(key: str) -> str:
 
 
 def type_name(hint: Any) -> str:
-    """A type hint in a reader's words: `list[int] | None` as "list of integers, or null"."""
+    """Describe a type hint in words: `list[int] | None` is "list of integers, or null"."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in inner)
@@ -97,7 +97,7 @@ def _default(field: "Field[Any]") -> str:
 
 
 def _recipes_trainer_keys() -> list[str]:
-    """The keys in `recipes/*.yaml` that are not ours, in the order in which the recipes name them."""
+    """Return the keys in `recipes/*.yaml` that are not ours, in the order in which the recipes name them."""
     ours = {field.name for field in fields(EavssArguments)}
     recipes = [read_recipe(path) for path in sorted((REPOSITORY / "recipes").glob("*.yaml"))]
     return list(dict.fromkeys(key for recipe in recipes for key in recipe if key not in ours))

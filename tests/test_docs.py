@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from data.sources import DataSource
 from scripts import (
     compare_selectors,
     compare_with_trl,
@@ -172,16 +171,6 @@ def test_commands_use_options_that_exist(words: list[str], monkeypatch: pytest.M
 def test_an_option_that_does_not_exist_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError):
         words_left(export_checkpoint.run, ["outputs/demo", "--output_dir", "export", "--merged"], monkeypatch)
-
-
-def test_the_file_of_own_data_has_questions_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = text_of(REPOSITORY / "docs" / "data.md")
-    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    share = float(re.findall(r"--evaluation_share ([\d.]+)", page)[0])
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code[0], "data.md", "exec"), {})
-    split = DataSource(evaluation_share=share).split("my.jsonl")
-    assert (len(split.train), len(split.evaluation)) == (10, 2)
 
 
 def test_the_readme_is_one_page() -> None:

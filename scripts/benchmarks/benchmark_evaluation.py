@@ -13,7 +13,6 @@ import argparse
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypedDict
 
 import lm_eval
@@ -23,7 +22,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from data import truthfulqa, wikiqa
+from data.dataset import DataSet
+from data.sets import SETS
 from data.sources import SAMPLES
 from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
@@ -35,22 +35,22 @@ from train.runtime.hardware import prepare_process
 BATCH_SIZES = (1, 8, 32)
 TASKS = Path(lm_eval.__file__).parent / "tasks"
 DEFINITIONS = {
-    "truthfulqa": (truthfulqa, TASKS / "truthfulqa/truthfulqa_mc2.yaml"),
-    "wikiqa": (wikiqa, REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"),
-    "wikiqa_zero_shot": (wikiqa, REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa_zero_shot.yaml"),
+    "truthfulqa": (SETS["truthfulqa"], TASKS / "truthfulqa/truthfulqa_mc2.yaml"),
+    "wikiqa": (SETS["wikiqa"], REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"),
+    "wikiqa_zero_shot": (SETS["wikiqa"], REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa_zero_shot.yaml"),
 }
 
 
-def local_task(definition: Path, module: ModuleType, root: Path, folder: Path) -> Any:
+def local_task(definition: Path, known: DataSet, root: Path, folder: Path) -> Any:
     """Load a task of the harness that includes `definition` and changes only where its rows are.
 
     Args:
         definition: the harness's YAML.
-        module: the set's module in `data`.
+        known: the set.
         root: a folder in Hub layout.
         folder: where the including YAML is written.
     """
-    rows = root / module.HUB_ID / module.CONFIG / f"{module.EVALUATION_SPLIT}.parquet"
+    rows = root / known.hub_id / known.config / f"{known.evaluation_split}.parquet"
     config = {
         "include": str(definition),
         "task": f"local_{definition.stem}",
@@ -120,8 +120,8 @@ def main() -> None:
     machine = f"{model.device.type}, {torch.get_num_threads()} threads, {model.dtype}"
     print(f"{options.model_name_or_path}, {machine}", flush=True)
     found = {}
-    for name, (module, definition) in DEFINITIONS.items():
-        task = local_task(definition, module, options.datasets_root, cache_folder() / "lm_eval")
+    for name, (known, definition) in DEFINITIONS.items():
+        task = local_task(definition, known, options.datasets_root, cache_folder() / "lm_eval")
         task.build_all_requests(limit=options.questions)
         found[name] = measure(task.instances, model, tokenizer, options.repeats, options.token_budget)
         print(

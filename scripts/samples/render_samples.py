@@ -29,9 +29,21 @@ from scripts.samples.facts import (
     read_misconceptions,
     split_of,
 )
-from scripts.samples.schemas import NQ, SCIQ, TRIVIAQA, TRUTHFULQA_CHOICES, TRUTHFULQA_GENERATION, WIKIQA, Row, write
+from scripts.samples.schemas import (
+    NQ,
+    SCIQ,
+    TRIVIAQA,
+    TRUTHFULQA_CHOICES,
+    TRUTHFULQA_GENERATION,
+    WIKIQA,
+    Row,
+    write,
+    write_lines,
+)
 
 SOURCE = "eavss samples"
+PREFERENCES = "preferences.jsonl"
+PREFERENCE_KIND = "capital"
 
 COUNTS = {TRAIN: 200, VALIDATION: 100}
 
@@ -200,6 +212,20 @@ def render(
     return files
 
 
+def preference_rows(facts: Sequence[Fact], kinds: Sequence[Kind]) -> list[Row]:
+    """Make preferences in TRL's columns from the facts of one kind, as a user's own file holds them."""
+    (kind,) = (kind for kind in kinds if kind.name == PREFERENCE_KIND)
+    own = [fact for fact in facts if fact.kind == kind.name]
+    return [
+        {
+            "prompt": f"Question: {fill(kind.question, fact)}\nAnswer:",
+            "chosen": f" {fact.answer}",
+            "rejected": f" {other.answer}",
+        }
+        for fact, other in zip(own, [*own[1:], own[0]], strict=True)
+    ]
+
+
 def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
     """Read the tables in a folder and `render` them."""
     return render(
@@ -213,7 +239,10 @@ def main() -> None:
     """Render the tables that ship with the project."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=TABLES, help="default: data/samples")
-    write(render_tables(), parser.parse_args().output_dir)
+    folder = parser.parse_args().output_dir
+    write(render_tables(), folder)
+    rows = preference_rows(read_facts(TABLES / "facts.tsv"), read_kinds(TABLES / "kinds.tsv"))
+    write_lines(rows, folder / PREFERENCES)
 
 
 if __name__ == "__main__":

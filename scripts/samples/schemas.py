@@ -1,5 +1,6 @@
 """The names and columns of the five sets on the Hugging Face Hub, and a writer of Parquet files with these columns."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def schemas() -> dict[str, pa.Schema]:
             {"question_id": text, "question": text, "document_title": text, "answer": text, "label": pa.int64()}
         ),
     }
+
+
+def write_lines(rows: list[Row], path: Path) -> None:
+    """Write rows as JSON, one a line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def write(files: dict[str, list[Row]], folder: Path) -> None:

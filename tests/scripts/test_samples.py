@@ -1,5 +1,6 @@
 """The samples that ship with the project: their tables, and the Parquet files made from them."""
 
+import json
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.examples import hash_fraction, normalise_question
+from data.sources import DataSource
 from scripts.samples.facts import (
     TABLES,
     TRAIN,
@@ -23,7 +25,7 @@ from scripts.samples.facts import (
     read_kinds,
     read_misconceptions,
 )
-from scripts.samples.render_samples import COUNTS, render_tables
+from scripts.samples.render_samples import COUNTS, PREFERENCES, preference_rows, render_tables
 from scripts.samples.schemas import (
     NQ,
     SCIQ,
@@ -131,6 +133,14 @@ def test_files_are_up_to_date(name: str) -> None:
     table = pq.read_table(TABLES / name)
     assert table.to_pylist() == RENDERED[name]
     assert table.schema.equals(schemas()[name.rpartition("/")[0]])
+
+
+def test_own_preferences_are_up_to_date_and_can_be_trained_on() -> None:
+    lines = (TABLES / PREFERENCES).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == preference_rows(FACTS, list(KINDS.values()))
+    split = DataSource().split(str(TABLES / PREFERENCES))
+    assert len(split.train) + len(split.evaluation) == len(lines)
+    assert all(example.truthful != example.hallucinated for example in (*split.train, *split.evaluation))
 
 
 def test_no_other_files() -> None:

@@ -1,4 +1,4 @@
-"""How an example's question and answer become tokens: the recipe's prompt style, in one place."""
+"""Encode questions and answers in the recipe's prompt style."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class Encoder:
         return encode(self.tokenizer, prompt, f" {answer}", self.max_length, end)
 
     def prompt(self, example: Example) -> str:
-        """The text that an answer to `example` follows."""
+        """Return the text that an answer to `example` follows."""
         if example.verbatim:
             return example.question
         if self.prompt_style == "harness" and example.dataset in SETS:
@@ -57,11 +57,11 @@ class Encoder:
         return f"{shots}Question: {example.question}\nAnswer:"
 
     def prompt_ids(self, example: Example) -> list[int]:
-        """The prompt's tokens, for generating an answer; cut at its start to leave room for one."""
+        """Return the prompt's tokens for generating an answer, cut at the start to leave room for one."""
         special = self.prompt_style != "chat" or example.verbatim
         ids: list[int] = self.tokenizer(self.prompt(example), add_special_tokens=special)["input_ids"]
         return ids[-self.max_length :]
 
     def after_text(self, prompt: str, answer: str) -> TokenSequence:
-        """`answer` after any text, tokenised as lm-evaluation-harness does."""
+        """Encode `answer` after any text, tokenised as in lm-evaluation-harness."""
         return encode_as_one(self.tokenizer, prompt, answer, self.max_length)

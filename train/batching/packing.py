@@ -121,9 +121,9 @@ class Packer:
     attention: str | None
 
     @staticmethod
-    def of(model: PreTrainedModel, wanted: bool = True) -> "Packer":
-        """Return a packer that packs if `wanted` and if `model` can be packed."""
-        return Packer(model.dtype, model.config._attn_implementation if wanted and can_pack(model) else None)
+    def of(model: PreTrainedModel, enabled: bool = True) -> "Packer":
+        """Return a packer that packs if `enabled` and if `model` can be packed."""
+        return Packer(model.dtype, model.config._attn_implementation if enabled and can_pack(model) else None)
 
     @property
     def packs(self) -> bool:

@@ -6,15 +6,15 @@ import resource
 import torch
 
 
-def choose_dtype(wanted: str) -> torch.dtype:
+def choose_dtype(name: str) -> torch.dtype:
     """Return the dtype with this name; for `auto`, the one in which this machine computes fast.
 
     That is bfloat16 on a GPU where it is native, and on a CPU with AMX or AVX512-BF16 (2 to 4 times as fast).
     Elsewhere it is float32, because emulated bfloat16 is slower. The instruction set decides, not a timing, so that a
     machine always gives the same answer.
     """
-    if wanted != "auto":
-        return getattr(torch, wanted)
+    if name != "auto":
+        return getattr(torch, name)
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float32
     fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -85,9 +85,9 @@ def ties(values: list[float]) -> int:
 def test_truthfulqa(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     """The harness's MC1 task judges its own log-probabilities of MC2's requests, since MC1's choices are among them."""
     samples = their_samples(
-        local_task(TASKS / "truthfulqa/truthfulqa_mc2.yaml", truthfulqa, ROOT, tmp_path), model, tokenizer
+        local_task(TASKS / "truthfulqa/truthfulqa_mc2.yaml", truthfulqa.SET, ROOT, tmp_path), model, tokenizer
     )
-    mc1 = local_task(TASKS / "truthfulqa/truthfulqa_mc1.yaml", truthfulqa, ROOT, tmp_path)
+    mc1 = local_task(TASKS / "truthfulqa/truthfulqa_mc1.yaml", truthfulqa.SET, ROOT, tmp_path)
     records = our_records(truthfulqa, model, tokenizer)
     assert len(records) == LIMIT
     for sample, record in zip(samples, records, strict=True):
@@ -103,7 +103,7 @@ def test_truthfulqa(model: Any, tokenizer: Any, tmp_path: Path) -> None:
 
 
 def test_sciq_open_book(model: Any, tokenizer: Any, tmp_path: Path) -> None:
-    samples = their_samples(local_task(TASKS / "sciq/sciq.yaml", sciq, ROOT, tmp_path), model, tokenizer)
+    samples = their_samples(local_task(TASKS / "sciq/sciq.yaml", sciq.SET, ROOT, tmp_path), model, tokenizer)
     encoder = Encoder(tokenizer, "harness", 2048)
     examples = sciq.examples(pq.read_table(rows_of(sciq)).to_pylist())[:LIMIT]
     sequences = [
@@ -135,7 +135,7 @@ def test_generation(
     monkeypatch.setattr(HFLM, "max_gen_toks", 48)
     monkeypatch.setattr("train.evaluation.free_answers._HARNESS_NEW_TOKENS", 48)
     # One batch of all: each batch of the harness generates for as long as its longest answer.
-    task = local_task(TASKS / definition, module, ROOT, tmp_path)
+    task = local_task(TASKS / definition, module.SET, ROOT, tmp_path)
     samples = their_samples(task, model, tokenizer, batch_size=LIMIT)
     records = our_records(module, model, tokenizer, free=True)
     assert len(records) == len(samples) == LIMIT
@@ -149,7 +149,7 @@ def test_wikiqa_equals_the_shipped_task_and_an_independent_computation(
 ) -> None:
     """Our records against the task in recipes/lm_eval, and the ranking against scikit-learn and numpy."""
     definition = REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"
-    samples = their_samples(local_task(definition, wikiqa, ROOT, tmp_path), model, tokenizer)
+    samples = their_samples(local_task(definition, wikiqa.SET, ROOT, tmp_path), model, tokenizer)
     records = our_records(wikiqa, model, tokenizer)
     assert len(records) == LIMIT
     for sample, record in zip(samples, records, strict=True):

@@ -142,7 +142,7 @@ def test_a_merged_checkpoint_goes_to_the_hub_and_comes_back(run: Path, base: Pat
     answered = pipeline("text-generation", model=folder)(prompt, max_new_tokens=3, do_sample=False)
     assert answered[0]["generated_text"].startswith(prompt)
     definition = REPOSITORY / "recipes/lm_eval/wikiqa/wikiqa.yaml"
-    tasks = {"tasks": {"wikiqa": local_task(definition, wikiqa, SAMPLES, tmp_path)}, "groups": {}, "group_map": {}}
+    tasks = {"tasks": {"wikiqa": local_task(definition, wikiqa.SET, SAMPLES, tmp_path)}, "groups": {}, "group_map": {}}
     found = evaluate(HFLM(pretrained=folder, device="cpu", dtype="float32"), tasks, limit=3, bootstrap_iters=0)
     assert 0 <= found["results"]["wikiqa"]["map,none"] <= 1
 
