@@ -41,9 +41,8 @@ def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
     partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     with open(partial / "states.bin", "wb") as file:
         try:
-            os.posix_fallocate(
-                file.fileno(), 0, size
-            )  # fails here on a full disk; writing to the mapped file would crash
+            # Fails here on a full disk, where writing to the mapped file later would crash.
+            os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise ModelError(

@@ -47,7 +47,7 @@ def test_packed_sequences_equal_each_alone(kind: str, attention: str | None) -> 
 def test_gradients_are_those_of_each_alone() -> None:
     model = tiny_model("llama")
     gradients = []
-    for packer in (Packer.of(model), Packer.of(model, wanted=False)):
+    for packer in (Packer.of(model), Packer.of(model, enabled=False)):
         model.zero_grad()
         found, _ = logprobs(model, packer)
         torch.cat([each * (1 + number) for number, each in enumerate(found)]).sum().backward()
