@@ -133,8 +133,6 @@ def train_toy(folder: Path, *words: str) -> tuple[ContrastiveTrainer, PeftModel,
     """Train blocks 1 and 2 of a toy for six steps; return the trainer, the model, and its parameters before."""
     args, training = arguments(folder, "--max_steps", "6", "--learning_rate", "5e-3", "--seed", "1", *words)
     setup, selection = toy_setup(args), Selection((1, 2), "layers")
-    setup.read_base(selection)
-    torch.manual_seed(0)
     trainer = setup.trainer(selection, training)
     adapted = trainer.adapted
     before = {name: p.detach().clone() for name, p in adapted.named_parameters()}

@@ -21,6 +21,7 @@ from train.plan import Plan, TrainFigures, cached_block, make_plan, pair_costs, 
 from train.recipe.arguments import EavssArguments
 from train.runtime.errors import RecipeError
 from train.runtime.hardware import peak_memory_bytes
+from train.runtime.seeding import random_stream
 from train.trainer import ContrastiveTrainer
 
 
@@ -122,14 +123,16 @@ class TrainingSetup:
         training: TrainingArguments,
         trainer_class: type[ContrastiveTrainer] = ContrastiveTrainer,
     ) -> ContrastiveTrainer:
-        """Put LoRA on the selected blocks and return the trainer of this adapter.
+        """Put LoRA on the selected blocks, initialised by the training seed, and return the trainer of this adapter.
 
         Raises:
             ModelError: see `read_base`; or other blocks than the selected ones became trainable.
         """
         base = self._reader.read(self.cached_at(selection), self.args.cache_bytes)
+        with random_stream(training.seed):
+            adapted = add_lora(self.model, selection.blocks, self.args.lora)
         return trainer_class(
-            model=add_lora(self.model, selection.blocks, self.args.lora),
+            model=adapted,
             selection=selection,
             weights=self.args.loss_weights,
             training=training,

@@ -8,7 +8,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
 from train.base.written_store import reuse_or_write
+from train.model.generation import plain_generation
 from train.runtime.distributed import map_sharded
+from train.runtime.seeding import random_stream
 
 _BATCH = 16
 _NEW_TOKENS = 16
@@ -53,23 +55,20 @@ class AnswerWriter:
         lines = [f"Question: {shot.question}\nAnswer: {shot.truthful[0]}" for shot in shown]
         return "\n\n".join([*lines, f"Question: {example.question}\nAnswer:"])
 
-    @torch.no_grad()
     def _write(self, batch: tuple[int, list[str]]) -> list[list[str]]:
         start, prompts = batch
         self.model.eval()
-        # Seeded by batch, so that the answers do not depend on how many ranks share the batches.
-        torch.manual_seed(self.seed * 1_000_003 + start)
         encoded = self.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(self.model.device)
         common = {"max_new_tokens": _NEW_TOKENS, "min_new_tokens": 1, "pad_token_id": self.tokenizer.pad_token_id or 0}
-        greedy = self.model.generate(**encoded, do_sample=False, **common)  # type: ignore[operator] # (torch's __getattr__)
-        rows = [[text] for text in self._texts(greedy, encoded["input_ids"].shape[1])]
-        if self.answers > 1:
-            sampled = self.model.generate(  # type: ignore[operator]
-                **encoded, do_sample=True, temperature=1.0, top_k=0, num_return_sequences=self.answers - 1, **common
-            )
-            texts = self._texts(sampled, encoded["input_ids"].shape[1])
-            for number, text in enumerate(texts):
-                rows[number // (self.answers - 1)].append(text)
+        sampled = {"do_sample": True, "temperature": 1.0, "top_k": 0, "num_return_sequences": self.answers - 1}
+        # Seeded by batch, so that the answers do not depend on how many ranks share the batches.
+        with random_stream(self.seed * 1_000_003 + start), plain_generation(self.model), torch.no_grad():
+            greedy = self.model.generate(**encoded, do_sample=False, **common)  # type: ignore[operator] # (torch's __getattr__)
+            rows = [[text] for text in self._texts(greedy, encoded["input_ids"].shape[1])]
+            if self.answers > 1:
+                more = self.model.generate(**encoded, **sampled, **common)  # type: ignore[operator]
+                for number, text in enumerate(self._texts(more, encoded["input_ids"].shape[1])):
+                    rows[number // (self.answers - 1)].append(text)
         return [[text for text in row if text] for row in rows]
 
     def _texts(self, generated: torch.Tensor, prompt_length: int) -> list[str]:

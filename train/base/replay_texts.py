@@ -17,7 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from eavss.batches import TokenSequence
 from train.base.written_store import reuse_or_write
 from train.batching.pairs import ReplayText
+from train.model.generation import plain_generation
 from train.runtime.distributed import map_sharded
+from train.runtime.seeding import random_stream
 
 REPLAY_TEXTS = 64
 REPLAY_TOKENS = 64
@@ -53,23 +55,22 @@ def draw_text(texts: Sequence[ReplayText], key: str) -> ReplayText | None:
     return random.Random(key).choice(texts) if texts else None
 
 
-@torch.no_grad()
 def _write(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, special: list[int], seed: int, start: int
 ) -> list[list[int]]:
-    torch.manual_seed(seed * 1_000_003 + start)  # the texts do not depend on how many ranks share the batches
     plain = torch.ones(len(tokenizer)).index_fill(0, torch.tensor(special, dtype=torch.long), 0)
-    first = torch.multinomial(plain, _BATCH).unsqueeze(1).to(model.device)
-    written: Tensor = model.generate(  # type: ignore[operator] # (torch's __getattr__)
-        input_ids=first,
-        attention_mask=torch.ones_like(first),
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        min_new_tokens=REPLAY_TOKENS - 1,
-        max_new_tokens=REPLAY_TOKENS - 1,
-        pad_token_id=tokenizer.pad_token_id or 0,
-    )
+    # Seeded by batch, so that the texts do not depend on how many ranks share the batches.
+    with random_stream(seed * 1_000_003 + start), plain_generation(model), torch.no_grad():
+        first = torch.multinomial(plain, _BATCH).unsqueeze(1).to(model.device)
+        written: Tensor = model.generate(  # type: ignore[operator] # (torch's __getattr__)
+            input_ids=first,
+            attention_mask=torch.ones_like(first),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            min_new_tokens=REPLAY_TOKENS - 1,
+            max_new_tokens=REPLAY_TOKENS - 1,
+            pad_token_id=tokenizer.pad_token_id or 0,
+        )
     return written.tolist()

@@ -128,8 +128,6 @@ class Trials:
         Args:
             budgets: the number of steps by the budget's name.
         """
-        self._setup.read_base(selection)
-        set_seed(self.seed)
         training = with_values(self._training, learning_rate=learning_rate, max_steps=max(budgets.values()))
         trainer = self._setup.trainer(selection, training)
         snapshots = Snapshots(set(budgets.values()))

@@ -1,6 +1,7 @@
 """Let a model answer questions in its own words, greedily, with the questions divided among the ranks."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
@@ -12,6 +13,7 @@ from data.examples import Example
 from data.sets import SETS
 from eavss.batches import group_by_length
 from train.batching.encoding import Encoder
+from train.model.generation import plain_generation
 from train.runtime.distributed import map_sharded
 
 _HARNESS_NEW_TOKENS = 256
@@ -59,15 +61,18 @@ class FreeAnswers:
         device = next(self.model.parameters()).device
         ids = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-        generated = self.model.generate(  # type: ignore[operator] # (torch's __getattr__)
-            input_ids=ids,
-            attention_mask=mask,
-            do_sample=False,
-            max_new_tokens=limit,
-            pad_token_id=pad_id,
-            stop_strings=list(stops),
-            tokenizer=tokenizer,
-        )
+        # The harness keeps the settings of the model's folder, such as a repetition penalty.
+        harness = self.encoder.prompt_style == "harness"
+        with nullcontext() if harness else plain_generation(self.model):
+            generated = self.model.generate(  # type: ignore[operator] # (torch's __getattr__)
+                input_ids=ids,
+                attention_mask=mask,
+                do_sample=False,
+                max_new_tokens=limit,
+                pad_token_id=pad_id,
+                stop_strings=list(stops),
+                tokenizer=tokenizer,
+            )
         texts = tokenizer.batch_decode(generated[:, width:], skip_special_tokens=True)
         return [_until(text, stops).strip() for text in texts]
 

@@ -23,12 +23,15 @@ from transformers import (
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from eavss.blocks import find_blocks
+from train.model.completeness import require_complete
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
 from train.runtime.hardware import choose_dtype
 
 # What the libraries raise for a folder that is missing, broken or of another model.
 _UNLOADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
+# Characters of a library's message that are shown.
+_MESSAGE = 300
 # Keys of a config that describe the file it was read from, not the model.
 _FILE_KEYS = ("_name_or_path", "transformers_version", "architectures", "dtype")
 
@@ -61,7 +64,7 @@ def read_model(base: BaseModel) -> PreTrainedModel:
     """Load the causal LM on the CPU, for uses where no training follows.
 
     Raises:
-        ModelError: see `load_model`.
+        ModelError: see `load_model`; or the checkpoint lacks weights that the model needs.
     """
     with _loading(base):
         config = AutoConfig.from_pretrained(base.name, **_source(base))
@@ -72,14 +75,20 @@ def read_model(base: BaseModel) -> PreTrainedModel:
         for key, value in vars(config).items():
             if key.endswith(("dropout", "pdrop")) and isinstance(value, float):
                 setattr(config, key, 0.0)  # the reference log-probabilities are computed without dropout
-        return AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.name,
             config=config,
             dtype=choose_dtype(base.dtype),
             attn_implementation=base.attn_implementation,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             **_source(base),
         )
+    model: PreTrainedModel
+    model, report = loaded
+    require_complete(base.name, model, report)
+    return model
 
 
 def own_dtype(base: BaseModel) -> torch.dtype:
@@ -110,10 +119,22 @@ def _loading(base: BaseModel) -> Iterator[None]:
         raise ModelError(
             f"model_name_or_path: no folder {name}; give a folder or a Hub id (`make model` builds the embedded one)"
         )
+    _refuse_adapter(Path(name))
     try:
         yield
     except _UNLOADABLE as error:
-        raise ModelError(f"model_name_or_path: {name} cannot be loaded: {_first_line(error)}") from None
+        raise ModelError(f"model_name_or_path: {name} cannot be loaded: {_one_line(error)}") from None
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Say what an adapter's folder is, where a base was expected."""
+    config = folder / "adapter_config.json"
+    if config.is_file() and not (folder / "config.json").is_file():
+        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        raise ModelError(
+            f"model_name_or_path: {folder} is an adapter of {base}, not a base model; pass {base} here and the adapter "
+            "with --adapter, or merge them with export_checkpoint.py --merge"
+        )
 
 
 @contextlib.contextmanager
@@ -179,15 +200,19 @@ def load_adapter(base: PreTrainedModel, adapter: str) -> PeftModel:
         model = PeftModel.from_pretrained(base, adapter, use_safetensors=True).eval()
         saved = load_peft_weights(adapter, device="cpu", use_safetensors=True)
     except _UNLOADABLE as error:
-        raise ModelError(f"adapter: {adapter} cannot be loaded on this model: {_first_line(error)}") from None
-    unused = saved.keys() - get_peft_model_state_dict(model).keys()
-    if unused:
+        raise ModelError(f"adapter: {adapter} cannot be loaded on this model: {_one_line(error)}") from None
+    expected = get_peft_model_state_dict(model).keys()
+    if unused := saved.keys() - expected:
         raise ModelError(f"adapter: {adapter} does not fit this model, which has no {min(unused)}")
+    if missing := expected - saved.keys():
+        raise ModelError(f"adapter: {adapter} is not whole: it lacks {min(missing)}, which its config names")
     return model
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _one_line(error: BaseException) -> str:
+    """Return a library's whole message as one line, without its markup, cut after some sentences."""
+    text = " ".join((str(error).strip() or type(error).__name__).split())
+    return text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]} ..."
 
 
 def load_adapted(base: BaseModel, training: TrainingArguments, adapter: Path) -> PeftModel:
