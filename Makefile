@@ -34,7 +34,7 @@ test: install model
 	python -m pytest
 
 test-fast: install
-	python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 python -m pytest -m "not slow" --numprocesses 2
 
 style: install
 	ruff check --fix .

@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from data.examples import Example
 from eavss.blocks import find_blocks
@@ -32,9 +31,9 @@ from train.publishing.run_folder import Results
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.provenance import command_line, recipe_text
+from train.resuming import find_checkpoint
 from train.runtime.command import exit_status
 from train.runtime.distributed import from_main, on_main_process, say
-from train.runtime.errors import RecipeError
 from train.runtime.files import write_text
 from train.runtime.hardware import choose_dtype
 from train.selection.layers_file import LayersRecord, layers_record, write_profile
@@ -48,7 +47,7 @@ _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evalu
 def main(args: EavssArguments, training: TrainingArguments) -> Results:
     """Run the whole job and return what `results.json` holds."""
     output, seed = Path(str(training.output_dir)), training.seed
-    checkpoint = _checkpoint(training)
+    checkpoint = find_checkpoint(training)
     set_seed(seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
     repo = from_main(lambda: hub_repo(training, args.hub_overwrite))
@@ -124,21 +123,6 @@ def _check_blocks(model: PreTrainedModel, args: EavssArguments) -> None:
     if args.layers is not None:
         check_layers(args.layers, len(find_blocks(model).modules))
     lora_targets(model, args.lora)
-
-
-def _checkpoint(training: TrainingArguments) -> str | None:
-    """Return the folder that `resume_from_checkpoint` names, or None where the run starts afresh."""
-    named = training.resume_from_checkpoint
-    if named is None or named.lower() == "false":
-        return None
-    if named.lower() == "true":
-        folder = str(training.output_dir)
-        named = get_last_checkpoint(folder) if Path(folder).is_dir() else None
-        if named is None:
-            raise RecipeError(f"resume_from_checkpoint: there is no checkpoint in {training.output_dir}")
-    if not Path(named).is_dir():
-        raise RecipeError(f"resume_from_checkpoint: no folder {named}")
-    return named
 
 
 def _banner(title: str) -> None:

@@ -103,9 +103,9 @@ class TrainFigures(RunFlops):
     """What training took, as `results.json` holds it.
 
     Args:
-        steps: the number of optimiser steps.
+        steps: the number of optimiser steps, those before a resumed checkpoint included.
         seconds: the time of training alone.
-        pairs_per_second: the speed over all ranks.
+        pairs_per_second: the speed over all ranks, of the steps that this run made.
         peak_memory_bytes: the peak memory of this process, or of its GPU.
         loss: the mean loss over the steps.
         log: the Trainer's log, one entry for each logging step.

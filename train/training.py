@@ -19,6 +19,7 @@ from train.model.loading import choose_training_attention
 from train.model.lora import add_lora
 from train.plan import Plan, TrainFigures, cached_block, make_plan, pair_costs, pairs_in_run
 from train.recipe.arguments import EavssArguments
+from train.resuming import steps_made
 from train.runtime.errors import RecipeError
 from train.runtime.hardware import peak_memory_bytes
 from train.runtime.seeding import random_stream
@@ -160,13 +161,14 @@ def fine_tune(
     start = time.perf_counter()
     state = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
+    own_steps = state.global_step - steps_made(checkpoint)
     trainer.save_state()
     save_adapter(trainer.adapted, Path(str(training.output_dir)) / "adapter")
     training.distributed_state.wait_for_everyone()  # rank 0 writes the adapter that all ranks load again
     return {
         "steps": state.global_step,
         "seconds": seconds,
-        "pairs_per_second": state.global_step * plan.step_pairs / seconds,
+        "pairs_per_second": own_steps * plan.step_pairs / seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "loss": state.training_loss,
         "log": [entry for entry in trainer.state.log_history if "loss" in entry],

@@ -102,6 +102,7 @@ def test_before_is_the_base_without_an_adapter(saved_model: Path, tmp_path: Path
     assert found["gain"] != 0
 
 
+@pytest.mark.slow
 def test_choices_of_the_same_blocks_share_a_run(
     saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_choices_of_the_same_blocks_share_a_run(
     assert [c | {"selector": "hsav"} for c in probe] == hsav
 
 
+@pytest.mark.slow
 def test_listed_blocks_take_a_rate_of_their_own_number(saved_model: Path, tmp_path: Path) -> None:
     cells = tmp_path / "cells.jsonl"
     given = words(saved_model, cells, "--datasets", "nq", "--seeds", "0", *NO_REPLAY)

@@ -18,7 +18,7 @@ from train.model.generation import plain_generation
 from train.model.lora import add_lora
 from train.recipe.settings import LoraSettings
 
-EXAMPLES = [Example("nq", f"which number follows {number}?", ("one",)) for number in range(6)]
+EXAMPLES = [Example("nq", f"which number follows {number}?", ("one",)) for number in range(3)]
 FOLDERS: list[dict[str, Any]] = [
     {"repetition_penalty": 1.3, "top_p": 0.8},
     {"no_repeat_ngram_size": 1},
@@ -62,9 +62,9 @@ def test_free_answers_mined_answers_and_replay_texts_are_as_without(
     assert write_replay_texts(model_with(**settings), tiny_tokenizer(), seed=0) == texts
 
 
-def test_harness_prompts_keep_the_folders_settings_as_the_harness_does() -> None:
-    suppressed = {"suppress_tokens": list(range(40, 120))}
-    assert freely(model_with(**suppressed), "harness") != freely(model_with(), "harness")
+def test_harness_prompts_keep_the_folders_settings_as_the_harness_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.evaluation.free_answers._HARNESS_NEW_TOKENS", 8)
+    assert freely(model_with(no_repeat_ngram_size=1), "harness") != freely(model_with(), "harness")
 
 
 def test_the_models_own_settings_return_and_its_end_tokens_stay() -> None:
