@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from data.answers import without_case_and_punctuation
+from data.columns import text, texts
 from data.dataset import DataSet, FreeAnswerRule
 from data.examples import Example
 
@@ -18,8 +19,8 @@ _IGNORED_ARTICLES = re.compile(r"\b(?:The |the |An |A |The |a |an )")
 
 def example(row: Mapping[str, Any]) -> Example:
     """Convert {"question": "who wrote emma", "answer": ["Jane Austen"]}. The first answer is the best one."""
-    answers = tuple(answer for answer in row["answer"] if answer.strip())
-    return Example(_NAME, row["question"], truthful=answers, aliases=answers)
+    answers = tuple(answer for answer in texts(row, "answer") if answer.strip())
+    return Example(_NAME, text(row, "question"), truthful=answers, aliases=answers)
 
 
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:

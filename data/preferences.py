@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from data.columns import described, text
 from data.examples import Example, wrong_answers
 
 COLUMNS = ("prompt", "chosen", "rejected")
@@ -24,11 +25,17 @@ def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
     # The inner dicts are ordered sets, because several rows of a prompt may repeat an answer.
     merged: dict[tuple[str, bool], tuple[dict[str, None], dict[str, None]]] = {}
     for row in rows:
-        missing = [column for column in COLUMNS if not row.get(column)]
+        missing = [column for column in COLUMNS if row.get(column) in (None, "", [])]
         if missing:
             raise ValueError(f"no {' and no '.join(missing)}; each row needs {', '.join(COLUMNS)}")
+        for column in COLUMNS:
+            if not isinstance(row[column], str | list):
+                forms = "a string, or a list of one message, would be right"
+                raise ValueError(f"{column} is {described(row[column])}, where {forms}")
         values = [row[column] for column in COLUMNS]
         verbatim = all(isinstance(value, str) for value in values)
+        if verbatim:
+            values = [text(row, column) for column in COLUMNS]
         prompt, chosen, rejected = values if verbatim else map(_only_message, values, _ROLES)
         Example(name, prompt, (chosen,), wrong_answers([rejected], "dataset"))  # an empty one is reported with its row
         right, wrong = merged.setdefault((prompt, verbatim), ({}, {}))

@@ -6,6 +6,7 @@ Welbl et al., 2017. https://huggingface.co/datasets/allenai/sciq, CC BY-NC 3.0: 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from data.columns import text
 from data.dataset import DataSet
 from data.examples import Example, wrong_answers
 
@@ -18,10 +19,10 @@ def example(row: Mapping[str, Any]) -> Example:
     A distractor that the row leaves empty is left out. `support` gives the answer away, so it is shown in open-book
     evaluation only.
     """
-    distractors = [row[f"distractor{i}"] for i in (1, 2, 3) if row[f"distractor{i}"].strip()]
-    answer = row["correct_answer"]
-    wrong = wrong_answers(distractors, "dataset")
-    return Example(_NAME, row["question"], (answer,), wrong, aliases=(answer,), support=row["support"])
+    distractors = [text(row, f"distractor{i}") for i in (1, 2, 3)]
+    answer = text(row, "correct_answer")
+    wrong = wrong_answers([distractor for distractor in distractors if distractor.strip()], "dataset")
+    return Example(_NAME, text(row, "question"), (answer,), wrong, aliases=(answer,), support=text(row, "support"))
 
 
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 from huggingface_hub.errors import HfHubHTTPError
@@ -12,11 +11,11 @@ from data import preferences
 from data.dataset import DataSet
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
+from data.files import READERS, NumberedRow, Row, file_rows
 from data.sets import ALL, SETS
 
 SAMPLES = Path(__file__).parent / "samples"
 
-_FILE_BUILDERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 _UNREADABLE = (datasets.exceptions.DatasetGenerationError, ValueError, OSError)
 
 
@@ -114,13 +113,13 @@ def _set_examples(known: DataSet, split: str, root: str | None) -> list[Example]
 
 
 def _examples(
-    convert: Callable[[Iterable[dict[str, Any]]], list[Example]], rows: Iterable[dict[str, Any]], where: str
+    convert: Callable[[Iterable[Row]], list[Example]], rows: Iterable[NumberedRow], where: str
 ) -> list[Example]:
     place = where
 
-    def counted() -> Iterator[dict[str, Any]]:
+    def counted() -> Iterator[Row]:
         nonlocal place
-        for number, row in enumerate(rows, start=1):
+        for number, row in rows:
             place = f"{where}: row {number}"
             yield row
         place = where  # what fails after the last row is not the last row's fault
@@ -128,15 +127,15 @@ def _examples(
     try:
         return convert(counted())
     except KeyError as error:
-        raise DataError(f"{where} has no column {error}") from None
+        raise DataError(f"{place} has no column {error}") from None
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
     except (TypeError, AttributeError):
         raise DataError(f"{place}: a value is missing, or not of the type that this set's columns have") from None
 
 
-def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[dict[str, Any]], str]:
-    """Return the rows of one split, and the name of their place for messages.
+def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
+    """Return the numbered rows of one split, and the name of their place for messages.
 
     Args:
         root: as in `DataSource`.
@@ -153,15 +152,15 @@ def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> t
             f"no file {path}: datasets_root {root!r} should be 'samples' or a folder that holds "
             "<owner>/<name>/<config>/<split>.parquet"
         )
-    return _file_rows(path), str(path)
+    return file_rows(path), str(path)
 
 
-def _preference_rows(dataset: str, root: str | None) -> tuple[Iterable[dict[str, Any]], str]:
+def _preference_rows(dataset: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
     path = Path(dataset)
-    if path.suffix in _FILE_BUILDERS:
+    if path.suffix in READERS:
         if not path.is_file():
             raise DataError(f"dataset: no file {path}")
-        return _file_rows(path), str(path)
+        return file_rows(path), str(path)
     if dataset.count("/") != 1:
         raise DataError(
             f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a .jsonl, .json or .parquet file, "
@@ -172,18 +171,9 @@ def _preference_rows(dataset: str, root: str | None) -> tuple[Iterable[dict[str,
     return hub_layout_rows(dataset, "default", "train", root)
 
 
-def _file_rows(path: Path) -> Iterable[dict[str, Any]]:
-    # By explicit file, never by folder: datasets gives two folders of one name and layout a single cache entry.
-    files = {"rows": str(path.resolve())}
+def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[NumberedRow]:
     try:
-        return datasets.load_dataset(_FILE_BUILDERS[path.suffix], data_files=files, split="rows")
-    except (*_UNREADABLE, StopIteration) as error:  # the last from an empty file
-        raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {_first_line(error)}") from None
-
-
-def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[dict[str, Any]]:
-    try:
-        return datasets.load_dataset(hub_id, config, split=split)
+        return enumerate(datasets.load_dataset(hub_id, config, split=split), start=1)
     except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError) as error:
         where = f"{hub_id} (config {config or 'default'}, split {split})"
         raise DataError(

@@ -72,7 +72,7 @@ def _rows(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each row with its place, after checking that its columns are there and of their types."""
     rows, where = hub_layout_rows(hub_id, config, split, root)
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows:
         place = f"{where}: row {number}"
         for column, kind in columns.items():
             if column not in row:

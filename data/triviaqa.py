@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from data.answers import without_case_and_punctuation
+from data.columns import inner, text, texts
 from data.dataset import DataSet, FreeAnswerRule
 from data.examples import Example
 
@@ -18,8 +19,9 @@ def example(row: Mapping[str, Any]) -> Example:
 
     Only `value` is trained towards. The aliases contain redirects such as misspellings, which serve to judge an answer.
     """
-    value = row["answer"]["value"]
-    return Example(_NAME, row["question"], truthful=(value,), aliases=(value, *row["answer"]["aliases"]))
+    answer = inner(row, "answer")
+    value = text(answer, "value")
+    return Example(_NAME, text(row, "question"), truthful=(value,), aliases=(value, *texts(answer, "aliases")))
 
 
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:

@@ -9,6 +9,7 @@ must be judged on the other half alone.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from data.columns import inner, labels, text, texts
 from data.dataset import DataSet
 from data.examples import Example, wrong_answers
 
@@ -35,15 +36,15 @@ def example(row: Mapping[str, Any]) -> Example:
     The true choice of mc1 comes first, then the other true choices of mc2. The false choices of mc1 and mc2 are the
     same.
     """
-    best = [choice for choice, label in _labelled(row["mc1_targets"]) if label]
-    true = [choice for choice, label in _labelled(row["mc2_targets"]) if label and choice not in best]
-    false = [choice for choice, label in _labelled(row["mc2_targets"]) if not label]
+    best = [choice for choice, label in _labelled(inner(row, "mc1_targets")) if label]
+    true = [choice for choice, label in _labelled(inner(row, "mc2_targets")) if label and choice not in best]
+    false = [choice for choice, label in _labelled(inner(row, "mc2_targets")) if not label]
     truthful = (*best, *true)
-    return Example(_NAME, row["question"], truthful, wrong_answers(false, "dataset"), aliases=truthful)
+    return Example(_NAME, text(row, "question"), truthful, wrong_answers(false, "dataset"), aliases=truthful)
 
 
 def _labelled(targets: Mapping[str, list[Any]]) -> list[tuple[str, int]]:
-    return list(zip(targets["choices"], targets["labels"], strict=True))
+    return list(zip(texts(targets, "choices"), labels(targets, "labels"), strict=True))
 
 
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:

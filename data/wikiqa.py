@@ -6,6 +6,7 @@ Yang et al., 2015. https://huggingface.co/datasets/microsoft/wiki_qa, Microsoft 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from data.columns import as_label, text
 from data.dataset import DataSet
 from data.examples import Example, wrong_answers
 
@@ -30,7 +31,9 @@ def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
     """
     by_question: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        by_question.setdefault(row["question_id"], []).append(row)
+        checked = {"question": text(row, "question"), "answer": text(row, "answer")}
+        label = as_label(row["label"], "label")
+        by_question.setdefault(text(row, "question_id"), []).append(checked | {"label": label})
     found = []
     for candidates in by_question.values():
         right = tuple(row["answer"] for row in candidates if row["label"] == 1)

@@ -49,7 +49,7 @@ SHIPPED = [path for path in SOURCES if path.parts[0] != "tests"]
 # Files where `dict[str, Any]` stands for an object that is read from or written to JSON, YAML or Parquet.
 JSON_FILES = {
     "data/examples.py": "a line of training_examples.jsonl",
-    "data/sources.py": "rows of a data set",
+    "data/files.py": "rows of a data set",
     "data/text.py": "rows of a data set",
     "scripts/benchmarks/benchmark_training.py": "the figures of --json",
     "scripts/compare_with_trl.py": "the figures of --json",

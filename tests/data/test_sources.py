@@ -341,9 +341,9 @@ def test_preferences_without_a_column_name_the_file_and_row(name: str, tmp_path:
 @pytest.mark.parametrize(
     ("name", "text", "what"),
     [
-        ("pairs.jsonl", '{"prompt": "Is it?", "chosen"', "JSON parse error"),
-        ("pairs.jsonl", "Is it?\nyes\nno\n", "JSON parse error"),
-        ("pairs.json", '[{"prompt": "Is it?",', "Expected object"),
+        ("pairs.jsonl", '{"prompt": "Is it?", "chosen"', "row 1 is not one JSON object: Expecting"),
+        ("pairs.jsonl", "Is it?\nyes\nno\n", "row 1 is not one JSON object"),
+        ("pairs.json", '[{"prompt": "Is it?",', "cannot be read as json: Expecting"),
         ("pairs.parquet", "PAR1", "Parquet file size"),
         ("pairs.jsonl", "", "pairs.jsonl"),
     ],

@@ -85,7 +85,7 @@ def test_missing_or_empty_file_is_named(load: Any, tmp_path: Path) -> None:
         load(str(tmp_path))
     path = write_rows(tmp_path, load, [{"text": "x", "sentence": "x", "label": 1}])
     pq.write_table(pq.read_table(path).slice(0, 0), path)
-    with pytest.raises(DataError, match=f"{path} cannot be read as parquet"):
+    with pytest.raises(DataError, match=f"{path} holds no rows"):
         load(str(tmp_path))
 
 
