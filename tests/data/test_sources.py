@@ -319,7 +319,7 @@ TURNS = [*message("user", "Is it?"), *message("assistant", "Is what?"), *message
         ({**GOOD, "prompt": " "}, "the question is empty"),
         ({**GOOD, "prompt": TURNS}, "several turns are not supported"),
         ({**GOOD, "chosen": TURNS}, "several turns are not supported"),
-        ({**GOOD, "prompt": 7}, "should be three strings"),
+        ({**GOOD, "prompt": 7}, "prompt is 7, of type int"),
         ({**GOOD, "prompt": [{"role": "user"}]}, "should be three strings"),
     ],
 )
