@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import DataError
+from data.errors import DataError, first_line
 
 Row = dict[str, Any]
 # A row with its number in the file; in a file of JSON lines that is the number of its line.
@@ -33,7 +33,7 @@ def file_rows(path: Path) -> list[NumberedRow]:
         rows = list(READERS[path.suffix](path))
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         place = path if isinstance(error, _RowError) else f"{path} cannot be read as {path.suffix[1:]}"
-        raise DataError(f"{place}: {_first_line(error)}") from None
+        raise DataError(f"{place}: {first_line(error)}") from None
     if not rows:
         raise DataError(f"{path} holds no rows")
     return rows
@@ -88,7 +88,7 @@ def _lines(content: bytes) -> Iterator[NumberedRow]:
             found = f"byte {error.start + 1} of the line is 0x{line[error.start]:02x}"
             raise _RowError(f"row {number} is not UTF-8 text: {found}") from None
         except (ValueError, RecursionError) as error:
-            raise _RowError(f"row {number} is not one JSON object: {_first_line(error)}") from None
+            raise _RowError(f"row {number} is not one JSON object: {first_line(error)}") from None
         yield number, _object(value, number)
 
 
@@ -103,10 +103,6 @@ def shown(value: object) -> str:
     """Return a value as a message shows it, on one line and not too long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 READERS: dict[str, Callable[[Path], Iterator[NumberedRow]]] = {

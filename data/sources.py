@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from data import preferences
 from data.dataset import DataSet
-from data.errors import DataError
+from data.errors import DataError, first_line
 from data.examples import Example, hash_fraction, normalise_question
 from data.files import READERS, NumberedRow, Row, file_rows
 from data.sets import ALL, SETS
@@ -177,11 +177,6 @@ def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[NumberedR
     except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError) as error:
         where = f"{hub_id} (config {config or 'default'}, split {split})"
         raise DataError(
-            f"{where} cannot be loaded from the Hub: {_first_line(error)}; without a connection, set "
+            f"{where} cannot be loaded from the Hub: {first_line(error.__cause__ or error)}; without a connection, set "
             "datasets_root to a folder in Hub layout or to 'samples'"
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return (str(cause) or type(cause).__name__).splitlines()[0]

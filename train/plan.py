@@ -30,6 +30,7 @@ class PairCosts:
         adapter: the adapter's parameters in one block.
         reading: the FLOPs of the one pass over every sequence, and of writing and reading the texts to replay.
         replayed: tokens of the replayed text that joins a micro-batch.
+        cache_bytes: the size of a block-input cache of the pairs.
     """
 
     forward: ForwardCosts
@@ -38,6 +39,7 @@ class PairCosts:
     adapter: int
     reading: float
     replayed: float
+    cache_bytes: int
 
     def step(self, blocks: Sequence[int], pairs: float, cached: bool, micro_batches: int = 1) -> float:
         """Count the FLOPs of a step of so many pairs, forward and backward, with adapters on `blocks`.
@@ -68,8 +70,8 @@ def pair_costs(
     """
     groups = [part for pair in pairs for part in packer.groups([pair.sequences])]
     predicted = sum(len(s) - s.answer_start for pair in pairs for s in (pair.chosen, pair.rejected))
-    forward = forward_costs(model)
-    of_pairs = forward.reading(tokens_to_read(pairs.sequences()), sum(len(s.answer) for s in pairs.sequences()))
+    forward, sequences = forward_costs(model), pairs.sequences()
+    of_pairs = forward.reading(tokens_to_read(sequences), sum(len(s.answer) for s in sequences))
     written = sum(len(text) for text in texts)
     of_texts = forward.reading(written, written) + forward.reading(written, 0)  # writing them, and reading them
     return PairCosts(
@@ -79,17 +81,18 @@ def pair_costs(
         adapter=lora_parameters(model, lora),
         reading=of_pairs + of_texts,
         replayed=written / len(texts) if texts else 0,
+        cache_bytes=size_in_bytes(model, sequences),
     )
 
 
-def cached_block(model: PreTrainedModel, selection: Selection, pairs: ContrastPairs, limit_bytes: float) -> int | None:
+def cached_block(selection: Selection, costs: PairCosts, limit_bytes: float) -> int | None:
     """Return the block whose input is worth caching, or None where nothing is frozen below it or the disk is too small.
 
     Args:
+        costs: of the pairs.
         limit_bytes: how much the cache may take.
     """
-    fits = size_in_bytes(model, pairs.sequences()) <= limit_bytes
-    return selection.lowest if selection.lowest > 0 and fits else None
+    return selection.lowest if selection.lowest > 0 and costs.cache_bytes <= limit_bytes else None
 
 
 class RunFlops(TypedDict):
@@ -186,7 +189,6 @@ def pairs_in_run(training: TrainingArguments) -> int | None:
 def make_plan(
     model: PreTrainedModel,
     selection: Selection,
-    pairs: ContrastPairs,
     costs: PairCosts,
     limit_bytes: float,
     training: TrainingArguments,
@@ -197,14 +199,14 @@ def make_plan(
         costs: of the pairs.
         limit_bytes: how much the block-input cache may take.
     """
-    cached_at = cached_block(model, selection, pairs, limit_bytes)
+    cached_at = cached_block(selection, costs, limit_bytes)
     micro_batches = training.gradient_accumulation_steps * training.world_size
     step = pairs_in_step(training)
     every = range(len(find_blocks(model).modules))
     return Plan(
         selection=selection,
         cached_at=cached_at,
-        cache_bytes=size_in_bytes(model, pairs.sequences()),
+        cache_bytes=costs.cache_bytes,
         step_pairs=step,
         step_tokens=step * costs.tokens,
         step_flops=costs.step(selection.blocks, step, cached_at is not None, micro_batches),

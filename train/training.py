@@ -102,13 +102,11 @@ class TrainingSetup:
 
     def cached_at(self, selection: Selection) -> int | None:
         """Return the block whose input is cached for this selection, or None."""
-        return cached_block(self.model, selection, self.pairs, self.args.cache_bytes)
+        return cached_block(selection, self.costs, self.args.cache_bytes)
 
     def plan(self, selection: Selection, training: TrainingArguments) -> Plan:
         """Count what training on this selection costs."""
-        return make_plan(
-            self.model, selection, self.pairs, costs=self.costs, limit_bytes=self.args.cache_bytes, training=training
-        )
+        return make_plan(self.model, selection, self.costs, self.args.cache_bytes, training)
 
     def read_base(self, selection: Selection) -> None:
         """Compute what the frozen base says of the pairs; later calls for the same lowest block reuse it.

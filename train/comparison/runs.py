@@ -52,7 +52,7 @@ class CostRow(TypedDict):
 
     Args:
         trained_on: the data set.
-        steps, flops, all_blocks_flops: as in `train.publishing.run_folder.TrainFigures`.
+        steps, flops, all_blocks_flops: as in `train.plan.TrainFigures`.
         seconds: the time of training and of reading the base's outputs.
         retention: changes by "set metric", relative for perplexities and absolute for accuracies.
     """

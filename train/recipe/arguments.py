@@ -124,7 +124,7 @@ class EavssArguments:
         },
     )
     eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
-    # The Hub, beside push_to_hub, hub_model_id, hub_private_repo, hub_revision and hub_token
+    # The Hub, beside push_to_hub, hub_model_id, hub_private_repo and hub_revision
     hub_merged: bool = field(default=False, metadata={"help": "Push base and adapter merged, not the adapter alone."})
     hub_overwrite: bool = field(default=False, metadata={"help": "Push to a repo that holds files already."})
     hub_base_model: str | None = field(

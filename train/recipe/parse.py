@@ -145,9 +145,8 @@ def _check_training(training: TrainingArguments) -> None:
     require(max(steps) > 0, "max_steps, num_train_epochs", steps, "above 0, one of them")
     evaluation_is_ours = IntervalStrategy(training.eval_strategy) is IntervalStrategy.NO
     require(evaluation_is_ours, "eval_strategy", training.eval_strategy, "left out: evaluate_on names the sets")
-    if (
-        training.hub_token is not None
-    ):  # launchers print the command line and checkpoints keep it, so a token there would leak
+    # Launchers print the command line, and checkpoints keep it, so a token there would leak.
+    if training.hub_token is not None:
         raise RecipeError("hub_token: should be left out; set HF_TOKEN in the environment, or run `hf auth login`")
     lacking = [name for name in training.report_to or () if name not in get_available_reporting_integrations()]
     require(not lacking, "report_to", lacking, "none, or trackers that are installed (tensorboard, wandb, trackio)")

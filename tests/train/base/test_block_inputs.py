@@ -1,7 +1,5 @@
 """Training can start from the cached inputs of a block, on every architecture that hands on hidden states alone."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import (
@@ -13,14 +11,13 @@ from transformers import (
 )
 
 from eavss.blocks import find_blocks, start_at_block
-from tests.toys import BLOCKS, EXAMPLES, tiny_model, tiny_tokenizer
-from train.base.reading import BaseOutputs, BaseReader
-from train.batching.encoding import Encoder
+from tests.toys import BLOCKS, tiny_model
+from tests.train.base.toy_reading import SEQUENCES, read
 from train.batching.packing import Packer
-from train.batching.pairs import make_pairs
 from train.model.logits import logits_at, target_logprobs
 
-SEQUENCES = make_pairs(EXAMPLES, Encoder(tiny_tokenizer(), "plain", 128), 2, True, seed=0).sequences()
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": BLOCKS, "num_attention_heads": 2}
 
 
@@ -32,19 +29,6 @@ def odd_model(kind: str) -> PreTrainedModel:
         return BloomForCausalLM(config).eval()
     config = Gemma2Config(**SIZES, intermediate_size=64, head_dim=16, num_key_value_heads=1, sliding_window=8)
     return Gemma2ForCausalLM(config).eval()
-
-
-def reader_of(model: PreTrainedModel, pack: bool = True, budget: int = 300) -> BaseReader:
-    return BaseReader(model, Packer.of(model, pack), SEQUENCES, [], budget)
-
-
-def read(model: PreTrainedModel, layer: int | None = 2, pack: bool = True, budget: int = 300) -> BaseOutputs:
-    return reader_of(model, pack, budget).read(layer, 1e9)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "qwen2", "bloom", "gemma2"])

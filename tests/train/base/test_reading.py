@@ -1,40 +1,22 @@
 """The pass over the frozen base: references, and what is kept for later calls and runs."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from transformers import (
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
 from eavss.blocks import find_blocks
-from tests.toys import BLOCKS, EXAMPLES, naive_logprobs, tiny_model, tiny_tokenizer
+from tests.toys import naive_logprobs, tiny_model
+from tests.train.base.toy_reading import SEQUENCES, read, reader_of
 from train.base.block_inputs import size_in_bytes
-from train.base.reading import BaseOutputs, BaseReader
-from train.batching.encoding import Encoder
+from train.base.reading import BaseReader
 from train.batching.packing import Packer
-from train.batching.pairs import make_pairs
 from train.model.lora import add_lora
 from train.recipe.settings import LoraSettings
 from train.runtime.files import cache_folder
 
-SEQUENCES = make_pairs(EXAMPLES, Encoder(tiny_tokenizer(), "plain", 128), 2, True, seed=0).sequences()
-SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": BLOCKS, "num_attention_heads": 2}
-
-
-def reader_of(model: PreTrainedModel, pack: bool = True, budget: int = 300) -> BaseReader:
-    return BaseReader(model, Packer.of(model, pack), SEQUENCES, [], budget)
-
-
-def read(model: PreTrainedModel, layer: int | None = 2, pack: bool = True, budget: int = 300) -> BaseOutputs:
-    return reader_of(model, pack, budget).read(layer, 1e9)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize("pack", [True, False])
