@@ -33,7 +33,8 @@ class DataSet:
     Args:
         name: what a recipe calls it.
         hub_id, config: where it is on the Hub.
-        train_split, evaluation_split: its splits; where both are one, its questions are divided by a hash.
+        train_split, validation_split: its splits; where both are one, its questions are divided by a hash.
+        test_split: the split that papers and lm-evaluation-harness report; None where the set has no labelled one.
         examples: turns rows into examples.
         harness_prompt: the zero-shot prompt of lm-evaluation-harness.
         leading_metric: the metric that stands for the set where one figure is shown.
@@ -49,9 +50,10 @@ class DataSet:
     hub_id: str
     config: str
     train_split: str
-    evaluation_split: str
+    validation_split: str
     examples: Callable[[Iterable[Mapping[str, Any]]], list[Example]]
     harness_prompt: Callable[[Example], str]
+    test_split: str | None = None
     leading_metric: str = CONTRAST_ACCURACY
     choice_metrics: ChoiceMetrics | None = None
     evaluation_share: float = 0.5

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, Literal
 
 # Where a wrong answer comes from: the set's own row, the model itself, or the true answer to a similar question.
@@ -30,6 +31,9 @@ class Example:
         aliases: every text that counts as correct when a free answer is judged; holds `truthful`.
         verbatim: join the prompt and its answers as they stand, without a template.
         support: a passage that holds the answer, for open-book evaluation; empty where the set has none.
+        system: the system message of a conversation; empty where there is none.
+        pairs: which truthful answer is preferred to which hallucinated one, where the data say so; empty where each
+            truthful answer is preferred to each hallucinated one.
     """
 
     dataset: str
@@ -39,6 +43,8 @@ class Example:
     aliases: tuple[str, ...] = ()
     verbatim: bool = False
     support: str = ""
+    system: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -47,11 +53,18 @@ class Example:
             raise ValueError(f"the question {self.question!r} has no truthful answer, or an empty one")
         if not all(answer.strip() for answer in self.hallucinated):
             raise ValueError(f"the question {self.question!r} has an empty hallucinated answer")
+        if not all(right in self.truthful and wrong in self.hallucinated for right, wrong in self.pairs):
+            raise ValueError(f"the question {self.question!r} has a pair of answers that are not its own")
 
     @property
     def hallucinated(self) -> tuple[str, ...]:
         """The texts of the wrong answers."""
         return tuple(answer.text for answer in self.wrong_answers)
+
+    @property
+    def contrasts(self) -> list[tuple[str, str]]:
+        """Every pair of a truthful answer and a hallucinated one that it is preferred to."""
+        return list(self.pairs or product(self.truthful, self.hallucinated))
 
     def to_json(self) -> dict[str, Any]:
         """Return the example as a line of `training_examples.jsonl`."""
@@ -76,6 +89,8 @@ class Example:
             aliases=tuple(row["aliases"]),
             verbatim=row["verbatim"],
             support=row["support"],
+            system=row.get("system", ""),  # earlier runs have neither
+            pairs=tuple((right, wrong) for right, wrong in row.get("pairs", ())),
         )
 
 

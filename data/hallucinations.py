@@ -7,7 +7,7 @@ from dataclasses import replace
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 
-from data.answers import is_same_answer, normalise_answer
+from data.answers import ARTICLES, answer_forms, is_same_answer, overlaps_answer
 from data.errors import DataError
 from data.examples import Example, Origin, normalise_question, wrong_answers
 
@@ -84,9 +84,9 @@ def with_model_answers(
 def _wrong_and_new(example: Example, candidates: Sequence[str]) -> list[str]:
     found: list[str] = []
     for candidate in candidates:
-        known = [normalise_answer(answer) for answer in (*example.hallucinated, *found)]
-        normalised = normalise_answer(candidate)
-        if normalised and normalised not in known and not is_same_answer(candidate, example.aliases):
+        known = is_same_answer(candidate, (*example.hallucinated, *found))
+        says_something = any(set(form.split()) - ARTICLES for form in answer_forms(candidate))
+        if says_something and not known and not overlaps_answer(candidate, example.aliases):
             found.append(candidate)
     return found
 

@@ -43,7 +43,7 @@ SET = DataSet(
     hub_id="google-research-datasets/nq_open",
     config="nq_open",
     train_split="train",
-    evaluation_split="validation",
+    validation_split="validation",
     examples=examples,
     harness_prompt=harness_prompt,
     free_answers=FreeAnswerRule(harness_answer, stops=("\n", ".", ",")),

@@ -1,64 +1,71 @@
-"""A user's own data, in TRL's preference format: prompt, chosen, rejected."""
+"""A user's own data, in TRL's preference formats: an answer that is preferred to another."""
 
+import logging
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
-from data.columns import described, text
+from data.conversations import Prompt, preference
 from data.examples import Example, wrong_answers
 
-COLUMNS = ("prompt", "chosen", "rejected")
-_ROLES = ("user", "assistant", "assistant")
+logger = logging.getLogger(__name__)
+
+# Preferred and other answer. A dictionary is an ordered set here, because rows may be repeated.
+Pairs = dict[tuple[str, str], None]
 
 
 def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
     """Make one example from all rows {"prompt": ..., "chosen": ..., "rejected": ...} of a prompt.
 
-    Plain strings are joined as they stand, as TRL joins them. In the conversational format (lists of messages), the
-    prompt is one user message and the answers are one assistant message each; `prompt_style` formats them.
+    `data.conversations` has the forms that a row may have. Plain strings are joined as they stand, as TRL joins them;
+    `prompt_style` formats conversations. Each row stays a pair. A row whose answers are equal teaches nothing, and two
+    rows that contradict each other teach nothing either, so these are left out, and a warning counts them.
 
     Args:
         name: the path or Hub id of the data, for `Example.dataset`.
 
     Raises:
-        ValueError: an answer is missing or empty, or a conversation has more than one turn.
+        ValueError: an answer is missing or empty, a conversation has more than one turn, or no row is left.
     """
-    # The inner dicts are ordered sets, because several rows of a prompt may repeat an answer.
-    merged: dict[tuple[str, bool], tuple[dict[str, None], dict[str, None]]] = {}
+    by_prompt: dict[Prompt, Pairs] = {}
+    equal = 0
     for row in rows:
-        missing = [column for column in COLUMNS if row.get(column) in (None, "", [])]
-        if missing:
-            raise ValueError(f"no {' and no '.join(missing)}; each row needs {', '.join(COLUMNS)}")
-        for column in COLUMNS:
-            if not isinstance(row[column], str | list):
-                forms = "a string, or a list of one message, would be right"
-                raise ValueError(f"{column} is {described(row[column])}, where {forms}")
-        values = [row[column] for column in COLUMNS]
-        verbatim = all(isinstance(value, str) for value in values)
-        if verbatim:
-            values = [text(row, column) for column in COLUMNS]
-        prompt, chosen, rejected = values if verbatim else map(_only_message, values, _ROLES)
-        Example(name, prompt, (chosen,), wrong_answers([rejected], "dataset"))  # an empty one is reported with its row
-        right, wrong = merged.setdefault((prompt, verbatim), ({}, {}))
-        right[chosen] = None
-        wrong[rejected] = None
-    return [
-        Example(
-            name,
-            prompt,
-            truthful=tuple(right),
-            wrong_answers=wrong_answers(wrong, "dataset"),
-            aliases=tuple(right),
-            verbatim=verbatim,
-        )
-        for (prompt, verbatim), (right, wrong) in merged.items()
-    ]
+        prompt, chosen, rejected = preference(row)
+        if chosen == rejected:
+            equal += 1
+            continue
+        Example(name, prompt.text, (chosen,), wrong_answers([rejected], "dataset"))  # reports an empty one with its row
+        by_prompt.setdefault(prompt, {})[chosen, rejected] = None
+    kept = {prompt: _without_contradictions(pairs) for prompt, pairs in by_prompt.items()}
+    contradictory = sum(len(pairs) - len(kept[prompt]) for prompt, pairs in by_prompt.items())
+    found = [_example(name, prompt, pairs) for prompt, pairs in kept.items() if pairs]
+    if not found and (equal or contradictory):
+        raise ValueError(f"of {equal + contradictory} rows none has a chosen answer that is preferred to another one")
+    in_both = sum(len(set(example.truthful) & set(example.hallucinated)) for example in found)
+    for count, what in (
+        (equal, "rows have equal answers in chosen and rejected, and were left out"),
+        (contradictory, "rows prefer an answer that another row rejects for the same one, and were left out"),
+        (in_both, "answers are chosen in one row and rejected in another of the same prompt; these rows stay pairs"),
+    ):
+        if count:
+            logger.warning("%s: %d %s", name, count, what)
+    return found
 
 
-def _only_message(messages: Any, role: str) -> str:
-    match messages:
-        case [{"role": found, "content": str(content)}] if found == role:
-            return content
-    raise ValueError(
-        f"prompt, chosen and rejected should be three strings, or three lists of one message; there is no single "
-        f"{role} message here (several turns are not supported)"
+def _without_contradictions(pairs: Pairs) -> Pairs:
+    return {pair: None for pair in pairs if pair[::-1] not in pairs}
+
+
+def _example(name: str, prompt: Prompt, pairs: Pairs) -> Example:
+    right, wrong = (tuple(dict.fromkeys(side)) for side in zip(*pairs, strict=True))
+    every = set(product(right, wrong)) == pairs.keys()
+    return Example(
+        name,
+        prompt.text,
+        truthful=right,
+        wrong_answers=wrong_answers(wrong, "dataset"),
+        aliases=right,
+        verbatim=prompt.verbatim,
+        system=prompt.system,
+        pairs=() if every else tuple(pairs),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import datasets
 from huggingface_hub.errors import HfHubHTTPError
@@ -15,6 +16,9 @@ from data.files import READERS, NumberedRow, Row, file_rows
 from data.sets import ALL, SETS
 
 SAMPLES = Path(__file__).parent / "samples"
+
+# Which split of a set with several is evaluated on.
+EvaluationSplit = Literal["test", "validation"]
 
 _UNREADABLE = (datasets.exceptions.DatasetGenerationError, ValueError, OSError)
 
@@ -37,11 +41,45 @@ class DataSource:
         evaluation_share: the share of preferences, by a hash of the prompt, that is kept for evaluation.
         validation_share: above 0, this share of the training questions, by another hash, is evaluated on instead of
             the evaluation questions, which are then left alone.
+        evaluation_split: which split of a set is evaluated on; None for the set's test split where it has labels, as
+            papers and lm-evaluation-harness do, and else for its validation split. The samples have no test split.
     """
 
     root: str | None = None
     evaluation_share: float = 0.1
     validation_share: float = 0.0
+    evaluation_split: EvaluationSplit | None = None
+
+    def evaluated_split(self, known: DataSet) -> str:
+        """Return the name of the split of `known` that is evaluated on.
+
+        Raises:
+            DataError: the test split is asked for, and the set has none with labels.
+        """
+        if self.evaluation_split == "test" and known.test_split is None:
+            raise DataError(
+                f"evaluation_split: {known.name} has no test split with labels; leave the key unset, or set it to "
+                "validation"
+            )
+        wanted = self.evaluation_split or ("validation" if self.root == "samples" else "test")
+        return (wanted == "test" and known.test_split) or known.validation_split
+
+    def evaluated_rows(self, dataset: str) -> str:
+        """Return the name of the split that the evaluation questions of `dataset` are drawn from."""
+        if dataset not in SETS:
+            return "train"
+        return SETS[dataset].train_split if self.validation_share else self.evaluated_split(SETS[dataset])
+
+    def evaluation(self, dataset: str) -> list[Example]:
+        """Load the evaluation examples of `dataset`, and open no other split where they have one of their own.
+
+        Raises:
+            DataError: see `split`.
+        """
+        known = SETS.get(dataset)
+        if known is None or self.validation_share or known.train_split == self.evaluated_split(known):
+            return self.split(dataset).evaluation
+        return self._set_examples(known, self.evaluated_split(known))
 
     def split(self, dataset: str) -> Split:
         """Load the training and evaluation examples of `dataset`.
@@ -53,7 +91,7 @@ class DataSource:
             DataError: there is no such set, file or split, or a row has no question or no answer.
         """
         if dataset in SETS:
-            split = _load_set(SETS[dataset], self.root)
+            split = self._split_of_set(SETS[dataset])
         else:
             rows, where = _preference_rows(dataset, self.root)
             found = _examples(lambda counted: preferences.examples(counted, dataset), rows, where)
@@ -77,6 +115,23 @@ class DataSource:
         held_out = {normalise_question(example.question) for split in splits for example in split.evaluation}
         return [[e for e in split.train if normalise_question(e.question) not in held_out] for split in splits]
 
+    def _split_of_set(self, known: DataSet) -> Split:
+        evaluated = self.evaluated_split(known)
+        train = self._set_examples(known, known.train_split)
+        if known.train_split == evaluated:
+            return _require_both(_split_by_hash(train, known.evaluation_share), known.hub_id)
+        evaluation = self._set_examples(known, evaluated)
+        held_out = {normalise_question(example.question) for example in evaluation}
+        unseen = [example for example in train if normalise_question(example.question) not in held_out]
+        return _require_both(Split(unseen, evaluation), known.hub_id)
+
+    def _set_examples(self, known: DataSet, split: str) -> list[Example]:
+        rows, where = hub_layout_rows(known.hub_id, known.config, split, self.root)
+        found = _examples(known.examples, rows, where)
+        if not found:
+            raise DataError(f"{where} holds no question with a truthful answer")
+        return found
+
 
 def _require_both(split: Split, where: str) -> Split:
     if not split.train or not split.evaluation:
@@ -87,29 +142,11 @@ def _require_both(split: Split, where: str) -> Split:
     return split
 
 
-def _load_set(known: DataSet, root: str | None) -> Split:
-    train = _set_examples(known, known.train_split, root)
-    if known.train_split == known.evaluation_split:
-        return _require_both(_split_by_hash(train, known.evaluation_share), known.hub_id)
-    evaluation = _set_examples(known, known.evaluation_split, root)
-    held_out = {normalise_question(example.question) for example in evaluation}
-    unseen = [example for example in train if normalise_question(example.question) not in held_out]
-    return _require_both(Split(unseen, evaluation), known.hub_id)
-
-
 def _split_by_hash(examples: list[Example], share: float, salt: str = "") -> Split:
     parts: tuple[list[Example], list[Example]] = ([], [])
     for example in examples:
         parts[hash_fraction(f"{salt}{example.question}") < share].append(example)
     return Split(*parts)
-
-
-def _set_examples(known: DataSet, split: str, root: str | None) -> list[Example]:
-    rows, where = hub_layout_rows(known.hub_id, known.config, split, root)
-    found = _examples(known.examples, rows, where)
-    if not found:
-        raise DataError(f"{where} holds no question with a truthful answer")
-    return found
 
 
 def _examples(
@@ -148,6 +185,8 @@ def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> t
     folder = SAMPLES if root == "samples" else Path(root)
     path = folder / hub_id / config / f"{split}.parquet"
     if not path.is_file():
+        if split == "test" and path.with_stem("validation").is_file():
+            raise DataError(f"no file {path}: to evaluate on the validation split, set evaluation_split: validation")
         raise DataError(
             f"no file {path}: datasets_root {root!r} should be 'samples' or a folder that holds "
             "<owner>/<name>/<config>/<split>.parquet"

@@ -39,7 +39,7 @@ SET = DataSet(
     hub_id="mandarjoshi/trivia_qa",
     config="rc.nocontext",
     train_split="train",
-    evaluation_split="validation",
+    validation_split="validation",
     examples=examples,
     harness_prompt=harness_prompt,
     free_answers=FreeAnswerRule(without_case_and_punctuation, stops=("\n", ".", ",")),

@@ -1,7 +1,8 @@
 """Find the decoder blocks in which a causal language model hallucinates."""
 
-from eavss.batches import Batch, TokenSequence, encode, pad
+from eavss.batches import Batch, TokenSequence, pad
 from eavss.blocks import Blocks, capture_block_outputs, find_blocks
+from eavss.encoding import encode, encode_answers
 from eavss.errors import EavssError
 from eavss.pairing import Question, batch_questions, profile_answers
 from eavss.plots import plot_profile
@@ -27,6 +28,7 @@ __all__ = [
     "check_layers",
     "count_to_select",
     "encode",
+    "encode_answers",
     "find_blocks",
     "pad",
     "peft_snippet",

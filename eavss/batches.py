@@ -1,25 +1,27 @@
-"""Encode a prompt and its answer as token ids, and pad many of them to one batch."""
+"""A prompt and its answer as token ids, and many of them padded to one batch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from eavss.errors import EavssError
+# What a sequence has lost: the start of its prompt alone, or also the end of its answer.
+Cut = Literal["prompt", "answer"]
 
 
 @dataclass(frozen=True)
 class TokenSequence:
     """The token ids of a prompt and its answer, which spans `answer_start` to `answer_end`.
 
-    An end-of-sequence token may follow the answer.
+    An end-of-sequence token may follow the answer. Sequences of equal tokens are equal, whatever was cut from them.
     """
 
     ids: tuple[int, ...]
     answer_start: int
     answer_end: int
+    cut: Cut | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -50,54 +52,6 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
-
-
-def encode(
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: str,
-    answer: str,
-    max_length: int = 512,
-    end: bool = False,
-    special_tokens: bool = True,
-) -> TokenSequence:
-    """Tokenise the prompt and the answer separately, and join them.
-
-    A sequence longer than `max_length` loses the start of its prompt. If that is not enough, it also loses the end of
-    its answer. At least one prompt token stays, because the answer's first token is predicted from it.
-
-    Args:
-        end: add the end-of-sequence token after the answer.
-        special_tokens: add the tokens that the tokenizer puts before a text. A chat template brings its own.
-
-    Raises:
-        EavssError: the prompt or the answer has no token, or `max_length` leaves no room for both.
-    """
-    prompt_ids: list[int] = tokenizer(prompt, add_special_tokens=special_tokens)["input_ids"]
-    answer_ids: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    if special_tokens and prompt_ids and prompt_ids[-1] == tokenizer.eos_token_id:
-        prompt_ids = prompt_ids[:-1]  # tokenizers that end every text with eos would end the prompt before its answer
-    if not prompt_ids or not answer_ids:
-        raise EavssError(f"no token in the {'answer' if prompt_ids else 'prompt'} of {prompt!r} + {answer!r}")
-    ending = [tokenizer.eos_token_id] if end and tokenizer.eos_token_id is not None else []
-    if max_length < 2 + len(ending):
-        raise EavssError(f"max_length: {max_length} leaves no room for a prompt and an answer")
-    answer_ids = answer_ids[: max_length - 1 - len(ending)]
-    prompt_ids = prompt_ids[-(max_length - len(answer_ids) - len(ending)) :]
-    start = len(prompt_ids)
-    return TokenSequence(tuple(prompt_ids + answer_ids + ending), start, start + len(answer_ids))
-
-
-def encode_as_one(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, max_length: int) -> TokenSequence:
-    """Tokenise prompt and answer as one text, as lm-evaluation-harness does.
-
-    The answer starts where the tokens of the prompt alone end. White space at the prompt's end belongs to the answer.
-    A sequence longer than `max_length` loses its start.
-    """
-    start = len(tokenizer(prompt.rstrip())["input_ids"])
-    ids: list[int] = tokenizer(prompt + answer)["input_ids"]
-    cut = max(0, len(ids) - max_length)
-    # An answer too long for the limit still leaves the first token kept to predict the rest from.
-    return TokenSequence(tuple(ids[cut:]), max(1, start - cut), len(ids) - cut)
 
 
 def pad(sequences: list[TokenSequence], pad_id: int = 0) -> Batch:

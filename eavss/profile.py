@@ -23,11 +23,14 @@ class PairedBatch:
         batch: B sequences, each a prompt and one answer.
         question: (B,) integers, the number of the question that each sequence belongs to: 0, 1, ... without gaps.
         hallucinated: (B,) booleans, whether the sequence's answer is hallucinated.
+        pairs: how many pairs the answers make; None where each truthful answer makes a pair with each hallucinated one
+            of its question.
     """
 
     batch: Batch
     question: Tensor
     hallucinated: Tensor
+    pairs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,8 @@ def _answer_weights(paired: PairedBatch) -> Tensor:
 
 
 def _count_pairs(paired: PairedBatch) -> int:
+    if paired.pairs is not None:
+        return paired.pairs
     n = int(paired.question.max()) + 1
     right, wrong = (torch.bincount(paired.question[paired.hallucinated == kind], minlength=n) for kind in (False, True))
     return int((right * wrong).sum())

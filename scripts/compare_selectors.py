@@ -27,6 +27,7 @@ from statistics import fmean
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
+from data.sets import SETS
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers, count_to_select
 from train.comparison.cell_file import FLOPS, GRID, STEPS, Cell, CellFile, FinishedCell
@@ -34,7 +35,8 @@ from train.comparison.plots import plot_comparison
 from train.comparison.selectors import summarise
 from train.comparison.tables import comparison_table
 from train.comparison.trials import Trials, parse_selector
-from train.model.loading import load_model, load_tokenizer
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import REPOSITORY, EavssArguments, with_values
 from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status
@@ -168,7 +170,11 @@ def settings_of(args: EavssArguments, training: TrainingArguments, options: argp
     Keys at their default are left out, so that a later version with more keys can go on with the same cells.
     """
     changed = {f.name: getattr(args, f.name) for f in fields(args) if getattr(args, f.name) != f.default}
-    own = {name: value for name, value in changed.items() if name != "datasets_root" and not name.startswith("hub_")}
+    elsewhere = ("datasets_root", "evaluation_split")
+    own = {name: value for name, value in changed.items() if name not in elsewhere and not name.startswith("hub_")}
+    split = args.source.evaluated_split(SETS[args.dataset])
+    if split != "validation":  # the only one before version 0.3, so the key stands for another one
+        own["evaluation_split"] = split
     values = [own, training.train_batch_size, training.warmup_steps, options.steps, options.learning_rates]
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

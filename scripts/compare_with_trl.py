@@ -33,7 +33,8 @@ from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
 from train.evaluation.retention import WIKITEXT, measure_retention
 from train.evaluation.statistics import compare
-from train.model.loading import load_model, load_tokenizer
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
 from train.plan import pair_costs
 from train.recipe.arguments import EavssArguments, with_values
 from train.recipe.parse import parse

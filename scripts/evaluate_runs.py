@@ -21,7 +21,8 @@ from train.comparison.tables import cost_table, transfer_table
 from train.evaluation.benchmarks import load_benchmarks
 from train.evaluation.compare import compare_evaluations, write_items
 from train.evaluation.evaluate import evaluate
-from train.model.loading import load_adapter, load_model, load_tokenizer
+from train.model.loading import load_adapter, load_model
+from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, exit_status

@@ -16,7 +16,10 @@ from transformers import TrainingArguments, set_seed
 from train.evaluation.benchmarks import load_benchmarks
 from train.evaluation.compare import write_items
 from train.evaluation.evaluate import Evaluation, evaluate, mean_metrics
-from train.model.loading import load_adapter, load_model, load_tokenizer
+from train.evaluation.free_answers import generation_settings
+from train.evaluation.metrics import SENTENCES
+from train.model.loading import load_adapter, load_model
+from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status
@@ -48,7 +51,8 @@ def table(evaluation: Evaluation) -> str:
     for name, figures in evaluation.retention.items():
         for metric in [metric for metric in figures if metric != "n"]:
             lines.append(f"{name:<12} {metric:<22} {int(figures['n']):>6} {figures[metric]:>8.3f}")
-    return "\n".join(lines)
+    rated = any("hallucination_rate" in records[0]["metrics"] for records in evaluation.records.values())
+    return "\n".join([*lines, *([SENTENCES] if rated else [])])
 
 
 def _check_output(json: Path | None, items: Path | None) -> None:
@@ -66,9 +70,12 @@ def command(argv: Sequence[str] | None) -> None:
     own.add_argument("--items", type=Path)
     options, recipe = own.parse_known_args(argv)
     _check_output(options.json, options.items)
-    evaluation = main(*parse(recipe), options.adapter)
+    args, training = parse(recipe)
+    evaluation = main(args, training, options.adapter)
     if is_main_process() and options.json:
-        write_json(options.json, figures(evaluation))
+        write_json(
+            options.json, figures(evaluation) | {"generation": generation_settings(args.evaluation.prompt_style)}
+        )
     if is_main_process() and options.items:
         write_items(options.items, {"run": evaluation})
 
@@ -79,11 +86,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def figures(evaluation: Evaluation) -> dict[str, object]:
-    """Return {"benchmarks": {set: {"n", "score", "hidden", "length_rule"}}, "retention": {name: {...}}}."""
+    """Return {"benchmarks": {set: {"n", "split", "score", "hidden", "length_rule"}}, "retention": {name: {...}}}."""
     return {
         "benchmarks": {
             name: {
                 "n": len(records),
+                "split": evaluation.splits[name],
                 "score": mean_metrics(records),
                 **({"hidden": mean_metrics(records, "hidden")} if "hidden" in records[0] else {}),
                 "length_rule": mean_metrics(records, "length_rule"),

@@ -29,8 +29,9 @@ from eavss.snippets import axolotl_snippet, peft_snippet
 from eavss.stability import tau
 from train.base.training_examples import training_examples
 from train.batching.encoding import Encoder
-from train.batching.pairs import paired_batches
-from train.model.loading import load_model, load_tokenizer
+from train.batching.scored_answers import paired_batches
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status

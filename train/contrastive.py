@@ -21,9 +21,11 @@ from train.batching.encoding import Encoder
 from train.evaluation.benchmarks import load_benchmarks
 from train.evaluation.compare import compare_evaluations
 from train.evaluation.evaluate import evaluate
+from train.evaluation.free_answers import generation_settings
 from train.evaluation.records import Comparison
-from train.model.loading import load_adapted, load_model, load_tokenizer
+from train.model.loading import load_adapted, load_model
 from train.model.lora import lora_targets
+from train.model.tokenizer import load_tokenizer
 from train.plan import TrainFigures
 from train.publishing.publish import Export, hub_repo, push_run
 from train.publishing.report import comparison_table, write_results
@@ -113,6 +115,7 @@ def _results(args: EavssArguments, layers: LayersRecord, train: TrainFigures, co
         "benchmarks": comparison["benchmarks"],
         "retention": comparison["retention"],
         "train": train,
+        "generation": generation_settings(args.evaluation.prompt_style),
         "command": command_line(),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     }

@@ -13,7 +13,8 @@ from train.base.replay_texts import write_replay_texts
 from train.base.training_examples import training_examples
 from train.batching.encoding import Encoder
 from train.batching.packing import Packer
-from train.batching.pairs import ContrastPairs, make_pairs, paired_batches
+from train.batching.pairs import ContrastPairs, make_pairs
+from train.batching.scored_answers import paired_batches
 from train.model.adapter_files import save_adapter
 from train.model.loading import choose_training_attention
 from train.model.lora import add_lora

@@ -10,6 +10,7 @@ forward passes.
 """
 
 import argparse
+import glob
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -50,13 +51,13 @@ def local_task(definition: Path, known: DataSet, root: Path, folder: Path) -> An
         root: a folder in Hub layout.
         folder: where the including YAML is written.
     """
-    rows = root / known.hub_id / known.config / f"{known.evaluation_split}.parquet"
+    rows = root / known.hub_id / known.config / f"{known.validation_split}.parquet"
     config = {
         "include": str(definition),
         "task": f"local_{definition.stem}",
         "dataset_path": "parquet",
         "dataset_name": None,
-        "dataset_kwargs": {"data_files": {"validation": str(rows.resolve())}},
+        "dataset_kwargs": {"data_files": {"validation": glob.escape(str(rows.resolve()))}},
         "training_split": None,
         "validation_split": "validation",
         "test_split": None,

@@ -18,7 +18,7 @@ from data.sources import SAMPLES, DataSource
 from eavss.profile import PairedBatch, profile_batch
 from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
-from train.batching.pairs import paired_batches
+from train.batching.scored_answers import paired_batches
 from train.recipe.arguments import REPOSITORY
 from train.runtime.files import write_json
 from train.runtime.hardware import prepare_process

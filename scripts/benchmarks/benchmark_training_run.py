@@ -19,7 +19,8 @@ from scripts.benchmarks.measuring import PeakMemory, Work, forward_flops_per_sec
 from scripts.benchmarks.training_sides import SIDES, SWITCHED_OFF, WITHOUT, Task, ours, trl
 from train.batching.encoding import Encoder
 from train.batching.pairs import ContrastPairs, make_pairs
-from train.model.loading import load_model, load_tokenizer
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.files import write_json

@@ -9,7 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from train.model.loading import load_tokenizer, read_model
+from train.model.loading import read_model
+from train.model.tokenizer import load_tokenizer
 from train.recipe.settings import BaseModel, Dtype
 
 Work = Callable[[], object]

@@ -1,6 +1,7 @@
 """The record of a question, and the lines of `training_examples.jsonl` that it becomes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -27,8 +28,25 @@ def test_a_line_has_the_keys_of_earlier_runs_and_is_read_back() -> None:
         ("aliases", ["helium", "He"]),
         ("verbatim", False),
         ("support", "It is helium."),
+        ("system", ""),
+        ("pairs", []),
     ]
     assert Example.from_json(json.loads(line)) == EXAMPLE
+
+
+def test_pairs_and_a_system_message_are_read_back_and_lines_of_earlier_runs_have_neither() -> None:
+    paired = replace(EXAMPLE, system="Be brief.", pairs=(("helium", "argon"),))
+    row = json.loads(json.dumps(paired.to_json()))
+    assert Example.from_json(row) == paired
+    assert paired.contrasts == [("helium", "argon")]
+    assert EXAMPLE.contrasts == [("helium", "neon"), ("helium", "argon")]
+    del row["system"], row["pairs"]
+    assert Example.from_json(row) == EXAMPLE
+
+
+def test_a_pair_of_other_answers_is_refused() -> None:
+    with pytest.raises(ValueError, match="a pair of answers that are not its own"):
+        replace(EXAMPLE, pairs=(("neon", "argon"),))
 
 
 def test_a_line_with_an_answer_but_no_origin_is_refused() -> None:

@@ -122,7 +122,7 @@ def test_a_column_that_is_no_text_is_named_with_its_type_and_row(value: object, 
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     with pytest.raises(DataError) as caught:
         DataSource().split(str(tmp_path / "a.parquet"))
-    assert f"a.parquet: row 1: chosen is {described}, where a string, or a list of one message" in str(caught.value)
+    assert f"a.parquet: row 1: chosen is {described}, where a string or a list of messages" in str(caught.value)
 
 
 def test_an_odd_working_folder_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def mirror(rivers: DataSet, tmp_path: Path) -> Path:
     """Its rows in Hub layout: twelve questions to train on, five to evaluate on."""
     folder = tmp_path / "mirror" / rivers.hub_id / rivers.config
     folder.mkdir(parents=True)
-    for split, numbers in ((rivers.train_split, range(12)), (rivers.evaluation_split, range(20, 25))):
+    for split, numbers in ((rivers.train_split, range(12)), (rivers.validation_split, range(20, 25))):
         rows = [
             {"question": f"Where does river {n} end?", "right": f"sea {n}", "wrong": [f"lake {n}", f"bay {n}"]}
             for n in numbers

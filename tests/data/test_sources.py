@@ -78,7 +78,7 @@ def test_samples(dataset: str) -> None:
 @pytest.mark.skipif(not REAL_MIRROR, reason="EAVSS_DATASETS_ROOT is not set")
 @pytest.mark.parametrize("dataset", SETS)
 def test_real_rows(dataset: str) -> None:
-    split = DataSource(REAL_MIRROR).split(dataset)
+    split = DataSource(REAL_MIRROR, evaluation_split="validation").split(dataset)
     assert min(len(split.train), len(split.evaluation)) > 50
     assert shared_questions(split) == set()
 
@@ -116,6 +116,48 @@ def test_changed_file_gives_its_new_rows(tmp_path: Path) -> None:
         path = write_split(tmp_path, nq, "train", nq_rows(question))
         os.utime(path, (number, number))
         assert questions(DataSource(str(tmp_path)).split("nq").train) == [question]
+
+
+def sciq_rows(name: str, count: int = 3) -> list[Row]:
+    wrong = {f"distractor{i}": f"not {i}" for i in (1, 2, 3)}
+    return [{"question": f"{name} {n}", "correct_answer": "x", "support": "", **wrong} for n in range(count)]
+
+
+@pytest.mark.parametrize(("key", "evaluated"), [(None, "test"), ("test", "test"), ("validation", "validation")])
+def test_the_test_split_is_evaluated_unless_the_key_says_validation(key: Any, evaluated: str, tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        write_split(tmp_path, sciq, split, sciq_rows(split))
+    source = DataSource(str(tmp_path), evaluation_split=key)
+    assert {e.question.split()[0] for e in source.split("sciq").evaluation} == {evaluated}
+    assert source.evaluation("sciq") == source.split("sciq").evaluation
+    assert source.evaluated_rows("sciq") == evaluated
+
+
+@pytest.mark.parametrize("dataset", ["nq", "triviaqa", "truthfulqa"])
+def test_a_set_without_a_labelled_test_split_is_evaluated_on_validation(dataset: str) -> None:
+    for root in (None, "somewhere", "samples"):
+        assert DataSource(root).evaluated_rows(dataset) == "validation"
+    with pytest.raises(DataError, match=f"evaluation_split: {dataset} has no test split with labels; leave the key"):
+        DataSource("samples", evaluation_split="test").split(dataset)
+
+
+def test_a_mirror_without_the_test_split_says_which_key_to_set(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        write_split(tmp_path, sciq, split, sciq_rows(split))
+    with pytest.raises(
+        DataError, match=r"test\.parquet: to evaluate on the validation split, set evaluation_split: va"
+    ):
+        DataSource(str(tmp_path)).evaluation("sciq")
+    assert len(DataSource(str(tmp_path), evaluation_split="validation").split("sciq").evaluation) == 3
+
+
+@pytest.mark.parametrize("present", ["test", "validation"])
+def test_evaluation_opens_no_other_split(present: str, tmp_path: Path) -> None:
+    write_split(tmp_path, sciq, present, sciq_rows(present))
+    source = DataSource(str(tmp_path), evaluation_split="test" if present == "test" else "validation")
+    assert len(source.evaluation("sciq")) == 3
+    with pytest.raises(DataError, match=r"train\.parquet"):
+        source.split("sciq")
 
 
 def test_training_questions_that_are_in_validation_are_dropped(tmp_path: Path) -> None:
@@ -285,6 +327,7 @@ def test_rows_of_one_prompt_are_merged() -> None:
             wrong_answers=wrong_answers(["no", "it is not"], "dataset"),
             aliases=("yes", "it is"),
             verbatim=True,
+            pairs=(("yes", "no"), ("it is", "no"), ("yes", "it is not")),
         ),
         Example("toy", "Was it?", ("yes",), wrong_answers(["no"], "dataset"), ("yes",), verbatim=True),
     ]
@@ -309,18 +352,19 @@ TURNS = [*message("user", "Is it?"), *message("assistant", "Is what?"), *message
 @pytest.mark.parametrize(
     ("row", "what"),
     [
-        ({"prompt": "Is it?", "chosen": "yes"}, "no rejected; each row needs prompt, chosen, rejected"),
+        ({"prompt": "Is it?", "chosen": "yes"}, "no rejected; each row needs chosen and rejected, and a prompt"),
         ({"prompt": "Is it?"}, "no chosen and no rejected"),
-        ({"question": "Is it?", "chosen": "yes", "rejected": "no"}, "no prompt"),
+        ({"question": "Is it?", "chosen": "yes", "rejected": "no"}, "there is no prompt, and chosen and rejected"),
+        ({**GOOD, "prompt": None}, "no prompt"),
         ({**GOOD, "chosen": ""}, "no chosen"),
         ({**GOOD, "rejected": None}, "no rejected"),
         ({**GOOD, "chosen": " \n"}, "no truthful answer, or an empty one"),
         ({**GOOD, "rejected": " "}, "an empty hallucinated answer"),
         ({**GOOD, "prompt": " "}, "the question is empty"),
-        ({**GOOD, "prompt": TURNS}, "several turns are not supported"),
-        ({**GOOD, "chosen": TURNS}, "several turns are not supported"),
+        ({**GOOD, "prompt": TURNS}, "some columns are strings and some are lists of messages"),
+        ({**GOOD, "chosen": TURNS}, "some columns are strings and some are lists of messages"),
         ({**GOOD, "prompt": 7}, "prompt is 7, of type int"),
-        ({**GOOD, "prompt": [{"role": "user"}]}, "should be three strings"),
+        ({**GOOD, "prompt": [{"role": "user"}]}, "message 1 of prompt is missing"),
     ],
 )
 def test_fault_of_a_preference_says_what_is_wrong(row: Row, what: str) -> None:
@@ -335,7 +379,9 @@ def test_preferences_without_a_column_name_the_file_and_row(name: str, tmp_path:
     path = write_preferences(tmp_path / name, [{"prompt": "Is it?", "chosen": "yes"}])
     with pytest.raises(DataError) as caught:
         DataSource().split(str(path))
-    assert str(caught.value) == f"{path}: row 1: no rejected; each row needs prompt, chosen, rejected"
+    assert str(caught.value) == (
+        f"{path}: row 1: no rejected; each row needs chosen and rejected, and a prompt unless both begin with it"
+    )
 
 
 @pytest.mark.parametrize(

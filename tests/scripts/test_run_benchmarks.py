@@ -47,10 +47,11 @@ def plain(folder: Path) -> dict[str, Any]:
 
 
 def test_every_set_has_its_figures(plain: dict[str, Any]) -> None:
-    assert plain.keys() == {"benchmarks", "retention"}
+    assert plain.keys() == {"benchmarks", "retention", "generation"}
+    assert plain["generation"].startswith("greedy, with no setting of the model's generation_config")
     assert list(plain["benchmarks"]) == list(SETS)
     for name, entry in plain["benchmarks"].items():
-        assert entry.keys() == {"n", "score", "hidden", "length_rule"}
+        assert entry.keys() == {"n", "split", "score", "hidden", "length_rule"}
         assert entry["n"] == 3
         assert 0 <= entry["score"]["contrast_accuracy"] <= 1
         assert ("mc2" in entry["score"]) == (name == "truthfulqa")
@@ -99,7 +100,7 @@ def test_the_table_has_a_line_for_each_metric(folder: Path, capsys: pytest.Captu
 
 def test_the_control_can_be_left_out(folder: Path) -> None:
     found = figures(folder, "no_control.json", "--evaluate_on", "wikiqa", "--question_hidden", "false")
-    assert found["benchmarks"]["wikiqa"].keys() == {"n", "score", "length_rule"}
+    assert found["benchmarks"]["wikiqa"].keys() == {"n", "split", "score", "length_rule"}
 
 
 @pytest.mark.parametrize(

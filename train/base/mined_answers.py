@@ -7,8 +7,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
+from eavss.encoding import text_ids
+from eavss.generation import ending_ids, padded_left, plain_generation
 from train.base.written_store import reuse_or_write
-from train.model.generation import plain_generation
 from train.runtime.distributed import map_sharded
 from train.runtime.seeding import random_stream
 
@@ -58,8 +59,9 @@ class AnswerWriter:
     def _write(self, batch: tuple[int, list[str]]) -> list[list[str]]:
         start, prompts = batch
         self.model.eval()
-        encoded = self.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(self.model.device)
-        common = {"max_new_tokens": _NEW_TOKENS, "min_new_tokens": 1, "pad_token_id": self.tokenizer.pad_token_id or 0}
+        pad_id = self.tokenizer.pad_token_id or 0
+        encoded = padded_left([text_ids(self.tokenizer, prompt) for prompt in prompts], pad_id, self.model.device)
+        common = {"max_new_tokens": _NEW_TOKENS, "min_new_tokens": 1, "pad_token_id": pad_id}
         sampled = {"do_sample": True, "temperature": 1.0, "top_k": 0, "num_return_sequences": self.answers - 1}
         # Seeded by batch, so that the answers do not depend on how many ranks share the batches.
         with random_stream(self.seed * 1_000_003 + start), plain_generation(self.model), torch.no_grad():
@@ -73,9 +75,9 @@ class AnswerWriter:
 
     def _texts(self, generated: torch.Tensor, prompt_length: int) -> list[str]:
         """Return the first line of each answer, or "" where there is none or the answer does not end."""
-        texts = []
+        texts, ends = [], torch.tensor(ending_ids(self.model, self.tokenizer), device=generated.device)
         for ids in generated[:, prompt_length:]:
-            ended = self.tokenizer.eos_token_id in ids
+            ended = bool(torch.isin(ids, ends).any())
             line, newline, _ = str(self.tokenizer.decode(ids, skip_special_tokens=True)).lstrip(" ").partition("\n")
             texts.append(line.strip().rstrip(".") if newline or ended else "")
         return texts

@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eavss.batches import TokenSequence
+from eavss.generation import plain_generation
 from train.base.written_store import reuse_or_write
 from train.batching.pairs import ReplayText
-from train.model.generation import plain_generation
 from train.runtime.distributed import map_sharded
 from train.runtime.seeding import random_stream
 
@@ -38,12 +38,13 @@ def write_replay_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
         Sequences whose first token stands for a prompt, and the others for its answer.
     """
     model.eval()
-    special = sorted(tokenizer.all_special_ids)
+    known: int = min(len(tokenizer), model.config.get_text_config().vocab_size)
+    special = sorted(token for token in tokenizer.all_special_ids if token < known)
     starts = list(range(0, REPLAY_TEXTS, _BATCH))
-    settings = [seed, starts, REPLAY_TOKENS, special, len(tokenizer)]
+    settings = [seed, starts, REPLAY_TOKENS, special, known]
 
     def write() -> list[list[list[int]]]:
-        batch = partial(_write, model, tokenizer, special, seed)
+        batch = partial(_write, model, tokenizer, known=known, special=special, seed=seed)
         return map_sharded(batch, starts, "writing texts to replay")
 
     written = reuse_or_write("replay", model, settings, write)
@@ -56,9 +57,9 @@ def draw_text(texts: Sequence[ReplayText], key: str) -> ReplayText | None:
 
 
 def _write(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, special: list[int], seed: int, start: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, start: int, *, known: int, special: list[int], seed: int
 ) -> list[list[int]]:
-    plain = torch.ones(len(tokenizer)).index_fill(0, torch.tensor(special, dtype=torch.long), 0)
+    plain = torch.ones(known).index_fill(0, torch.tensor(special, dtype=torch.long), 0)
     # Seeded by batch, so that the texts do not depend on how many ranks share the batches.
     with random_stream(seed * 1_000_003 + start), plain_generation(model), torch.no_grad():
         first = torch.multinomial(plain, _BATCH).unsqueeze(1).to(model.device)

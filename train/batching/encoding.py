@@ -2,25 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
+from data.conversations import Message
 from data.examples import Example
 from data.sets import SETS
-from eavss.batches import TokenSequence, encode, encode_as_one
+from eavss.batches import TokenSequence
+from eavss.encoding import TokenisedText, encode_answers, encode_as_one, join, text_ids
+from train.model.chat import render, turn_end
 from train.runtime.errors import ModelError
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turns (example, answer) into a `TokenSequence`.
+    """Turns an example and its answers into `TokenSequence`s.
 
     Args:
         tokenizer: the model's.
         prompt_style: `plain`, "Question: ...\nAnswer:" and " " + answer; `chat`, the tokenizer's template with the
             question as the user's message; or `harness`, each set's prompt in lm-evaluation-harness. Verbatim examples
             are joined as they stand in any style.
-        max_length: see `eavss.batches.encode`.
+        max_length: see `eavss.batches.join`.
         shots: for the plain style, examples by set that are shown with their answers before the question.
     """
 
@@ -33,15 +37,44 @@ class Encoder:
         if self.prompt_style == "chat" and not self.tokenizer.chat_template:
             raise ModelError("prompt_style: the tokenizer has no chat template; use 'plain'")
 
-    def __call__(self, example: Example, answer: str, end: bool = False) -> TokenSequence:
+    def __call__(self, example: Example, answers: Sequence[str], end: bool = False) -> list[TokenSequence]:
+        """Encode answers that are compared with each other, so that they follow equal tokens.
+
+        Args:
+            end: add what ends an answer: the end-of-sequence token, or what ends a turn in the chat template.
+        """
         if example.verbatim:
-            return encode(self.tokenizer, example.question, answer, self.max_length, end)
-        prompt = self.prompt(example)
+            return encode_answers(self.tokenizer, example.question, answers, self.max_length, end)
         if self.prompt_style == "chat":
-            return encode(self.tokenizer, prompt, answer, self.max_length, end, special_tokens=False)
+            return self._chat(example, answers, end)
+        prompt, after = self.prompt(example), [f" {answer}" for answer in answers]
         if self.prompt_style == "harness":
-            return self.after_text(prompt, f" {answer}")
-        return encode(self.tokenizer, prompt, f" {answer}", self.max_length, end)
+            return [self.after_text(prompt, answer) for answer in after]
+        return encode_answers(self.tokenizer, prompt, after, self.max_length, end)
+
+    def _chat(self, example: Example, answers: Sequence[str], end: bool) -> list[TokenSequence]:
+        """Divide whole conversations, as the template writes them, into prompt, answer and end."""
+        messages = _messages(example)
+        turns = (render(self.tokenizer, [*messages, Message("assistant", answer)]) for answer in answers)
+        texts = [self.prompt(example), *(turn.removesuffix(self._turn_end) for turn in turns)]
+        prompt, *wholes = (TokenisedText(text, text_ids(self.tokenizer, text, special_tokens=False)) for text in texts)
+        ending = self.end_ids if end else ()
+        return join(prompt, wholes, end=ending, max_length=self.max_length, bos=self.tokenizer.bos_token_id)
+
+    @cached_property
+    def _turn_end(self) -> str:
+        return turn_end(self.tokenizer)
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer: those up to the template's first special token, or the end-of-sequence."""
+        eos = self.tokenizer.eos_token_id
+        ending = () if eos is None else (int(eos),)
+        if self.prompt_style != "chat" or not self._turn_end.strip():
+            return ending
+        ids = text_ids(self.tokenizer, self._turn_end, special_tokens=False)
+        first = next((place for place, token in enumerate(ids) if token in self.tokenizer.added_tokens_decoder), None)
+        return tuple(ids) if first is None else tuple(ids[: first + 1])
 
     def prompt(self, example: Example) -> str:
         """Return the text that an answer to `example` follows."""
@@ -50,18 +83,22 @@ class Encoder:
         if self.prompt_style == "harness" and example.dataset in SETS:
             return SETS[example.dataset].harness_prompt(example)
         if self.prompt_style == "chat":
-            message = [{"role": "user", "content": example.question}]
-            return str(self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+            return render(self.tokenizer, _messages(example), add_generation_prompt=True)
+        system = f"{example.system}\n\n" if example.system else ""
         shown = [shot for shot in self.shots.get(example.dataset, ()) if shot.question != example.question]
         shots = "".join(f"Question: {shot.question}\nAnswer: {shot.truthful[0]}\n\n" for shot in shown)
-        return f"{shots}Question: {example.question}\nAnswer:"
+        return f"{system}{shots}Question: {example.question}\nAnswer:"
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the prompt's tokens for generating an answer, cut at the start to leave room for one."""
         special = self.prompt_style != "chat" or example.verbatim
-        ids: list[int] = self.tokenizer(self.prompt(example), add_special_tokens=special)["input_ids"]
-        return ids[-self.max_length :]
+        return text_ids(self.tokenizer, self.prompt(example), special)[-self.max_length :]
 
     def after_text(self, prompt: str, answer: str) -> TokenSequence:
         """Encode `answer` after any text, tokenised as in lm-evaluation-harness."""
         return encode_as_one(self.tokenizer, prompt, answer, self.max_length)
+
+
+def _messages(example: Example) -> list[Message]:
+    system = [Message("system", example.system)] if example.system else []
+    return [*system, Message("user", example.question)]

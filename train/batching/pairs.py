@@ -1,9 +1,9 @@
-"""Examples become contrast pairs, and contrast pairs become training batches; examples become the profile's batches."""
+"""Examples become contrast pairs, and contrast pairs become training batches."""
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, product
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -12,8 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
 from eavss.batches import TokenSequence
-from eavss.pairing import batch_questions
-from eavss.profile import PairedBatch
+from train.batching.cuts import say_cuts
 from train.batching.encoding import Encoder
 from train.batching.packing import PackedBatch, Packer
 from train.batching.row_filling import rows_of
@@ -66,44 +65,51 @@ class ContrastPairs(Dataset[ContrastPair]):
 
     def as_text(self, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
         """Return each pair as a row with the columns `prompt`, `chosen` and `rejected`, as TRL reads them."""
-        return [
-            {
-                "prompt": str(tokenizer.decode(list(pair.chosen.prompt))),
-                "chosen": str(tokenizer.decode(list(pair.chosen.answer))),
-                "rejected": str(tokenizer.decode(list(pair.rejected.answer))),
-            }
-            for pair in self._pairs
-        ]
+        return [_as_text(pair, tokenizer) for pair in self._pairs]
+
+
+def _as_text(pair: ContrastPair, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    # Decoded as wholes, since the space before an answer belongs to its first token only after the prompt. The token
+    # that begins a sequence is put there by the tokenizer.
+    begun = pair.chosen.ids[0] == tokenizer.bos_token_id
+    prompt, chosen, rejected = (
+        str(tokenizer.decode(list(ids[begun:])))
+        for ids in (pair.chosen.prompt, *(each.ids[: each.answer_end] for each in (pair.chosen, pair.rejected)))
+    )
+    return {"prompt": prompt, "chosen": chosen[len(prompt) :], "rejected": rejected[len(prompt) :]}
 
 
 def make_pairs(
     examples: list[Example], encoder: Encoder, pairs_per_question: int, with_positive: bool, seed: int
 ) -> ContrastPairs:
-    """Draw up to `pairs_per_question` different pairs from each example.
+    """Draw up to `pairs_per_question` different pairs from each example, and say what had to be cut from them.
+
+    A pair whose two answers have equal tokens, before or after the cut, teaches nothing and is left out.
 
     Args:
         with_positive: also draw a second truthful answer where there is one, for InfoNCE.
+
+    Raises:
+        RecipeError: no pair is left.
     """
-    return ContrastPairs(
-        [
-            ContrastPair(
-                encoder(example, right, end=True),
-                encoder(example, wrong, end=True),
-                encoder(example, positive, end=True) if with_positive and positive is not None else None,
-            )
-            for example in examples
-            for right, wrong, positive in _draw(example, pairs_per_question, seed)
-        ]
-    )
+    drawn = [
+        ContrastPair(*encoder(example, answers if with_positive else answers[:2], end=True))
+        for example in examples
+        for answers in _draw(example, pairs_per_question, seed)
+    ]
+    kept = [pair for pair in drawn if pair.chosen != pair.rejected]
+    say_cuts("training pairs", [pair.sequences for pair in drawn], encoder.max_length, equal=len(drawn) - len(kept))
+    return ContrastPairs(kept)
 
 
-def _draw(example: Example, count: int, seed: int) -> Iterator[tuple[str, str, str | None]]:
+def _draw(example: Example, count: int, seed: int) -> Iterator[list[str]]:
+    """Yield a truthful answer, a hallucinated one, and another truthful one where there is one."""
     # Seeded by the question, so that a question's pairs do not depend on which other questions are there.
     generator = random.Random(f"{seed}:{example.question}")
-    combinations = list(product(example.truthful, example.hallucinated))
-    for right, wrong in generator.sample(combinations, min(count, len(combinations))):
-        others = [answer for answer in example.truthful if answer != right]
-        yield right, wrong, generator.choice(others) if others else None
+    for right, wrong in generator.sample(example.contrasts, min(count, len(example.contrasts))):
+        # An answer that another row rejects is no second truth.
+        others = [answer for answer in example.truthful if answer != right and answer not in example.hallucinated]
+        yield [right, wrong, *([generator.choice(others)] if others else [])]
 
 
 @dataclass(frozen=True)
@@ -208,17 +214,3 @@ def split_by_tokens(pairs: list[ContrastPair], token_budget: int, parts: int = 1
         largest = rows.pop()
         rows += [largest[::2], largest[1::2]]
     return [[pairs[i] for i in row] for row in rows]
-
-
-def paired_batches(
-    examples: list[Example], encoder: Encoder, answers: int, token_budget: int, seed: int
-) -> list[PairedBatch]:
-    """Make the profile's batches from up to `answers` truthful and as many hallucinated answers of each example."""
-    questions = []
-    for example in examples:
-        generator = random.Random(f"{seed}:{example.question}")
-        kinds = (example.truthful, example.hallucinated)
-        truthful, hallucinated = (generator.sample(kind, min(answers, len(kind))) for kind in kinds)
-        labelled = [(False, answer) for answer in truthful] + [(True, answer) for answer in hallucinated]
-        questions.append([(is_hallucinated, encoder(example, answer)) for is_hallucinated, answer in labelled])
-    return batch_questions(questions, token_budget)

@@ -20,11 +20,12 @@ class Question:
 
     Args:
         example: the question and its answers.
-        wrong: the one wrong answer that its contrast is measured against.
+        right, wrong: the truthful answer and the wrong one whose contrast is measured.
         other: the example whose prompt replaces its own in the question-hidden control.
     """
 
     example: Example
+    right: str
     wrong: str
     other: Example
 
@@ -37,11 +38,15 @@ class Question:
         """Return the answers whose likelihood the metrics need, the truthful ones first."""
         if self._choice_metrics:
             return (*self.example.truthful, *self.example.hallucinated)
-        return (self.example.truthful[0], self.wrong)
+        return (self.right, self.wrong)
+
+    def is_truthful(self, answer: str) -> bool:
+        """Return whether one of `answers()` is truthful here; elsewhere it may be preferred to a worse one."""
+        return answer in self.example.truthful and answer != self.wrong
 
     def metrics(self, scores: dict[str, AnswerLogprob]) -> dict[str, float]:
         """Return the set's metrics from the likelihoods of `answers()`."""
-        found = contrast(scores[self.example.truthful[0]], scores[self.wrong])
+        found = contrast(scores[self.right], scores[self.wrong])
         return found | self.choice_metrics({answer: score.total for answer, score in scores.items()})
 
     def choice_metrics(self, totals: dict[str, float]) -> dict[str, float]:
@@ -64,11 +69,13 @@ class Benchmark:
 
     Args:
         name: the set's name, or that of the user's own data.
+        split: the split that the questions are from.
         questions: the questions, in the order of evaluation.
         shots: training questions to show before each question.
     """
 
     name: str
+    split: str
     questions: list[Question]
     shots: Sequence[Example] = ()
 
@@ -96,19 +103,27 @@ def _own_name(dataset: str) -> str:
 
 
 def _load(name: str, dataset: str, settings: EvaluationSettings, seed: int) -> Benchmark:
-    split = settings.source.split(dataset)
-    pool = split.evaluation
+    source = settings.source
+    pool = source.evaluation(dataset)
     taken = sorted(pool, key=lambda example: hash_fraction(f"{seed} {example.question}"))[: settings.limit]
     examples = with_similar_answers(taken, pool, count=1, seed=seed)
     others = [_next_other(examples, index) for index in range(len(examples))]
     if settings.question_hidden and any(other is example for other, example in zip(others, examples, strict=True)):
         raise DataError(f"{name}: one question alone cannot be hidden behind another; set question_hidden to false")
-    wrong = [random.Random(f"{seed}:{example.question}").choice(example.hallucinated) for example in examples]
-    questions = [Question(*parts) for parts in zip(examples, wrong, others, strict=True)]
-    if settings.prompt_style == "harness":
-        return Benchmark(name, questions)
-    shots = sorted(split.train, key=lambda shot: hash_fraction(f"{seed} {shot.question}"))[: settings.num_fewshot]
-    return Benchmark(name, questions, shots)
+    questions = [
+        Question(example, *_contrasted(example, seed), other) for example, other in zip(examples, others, strict=True)
+    ]
+    if settings.prompt_style == "harness" or not settings.num_fewshot:
+        return Benchmark(name, source.evaluated_rows(dataset), questions)
+    train = source.split(dataset).train
+    shots = sorted(train, key=lambda shot: hash_fraction(f"{seed} {shot.question}"))[: settings.num_fewshot]
+    return Benchmark(name, source.evaluated_rows(dataset), questions, shots)
+
+
+def _contrasted(example: Example, seed: int) -> tuple[str, str]:
+    """Draw the two answers whose contrast is measured: the best truthful one and a wrong one, or a pair of the data."""
+    draw = random.Random(f"{seed}:{example.question}")
+    return draw.choice(example.pairs) if example.pairs else (example.truthful[0], draw.choice(example.hallucinated))
 
 
 def _next_other(examples: list[Example], index: int) -> Example:
@@ -121,6 +136,6 @@ def _next_other(examples: list[Example], index: int) -> Example:
 def leading_values(scorer: AnswerScorer, benchmark: Benchmark, description: str) -> list[float]:
     """Return each question's value of the set's leading metric, and compute nothing else."""
     name = leading_metric(benchmark.name)
-    answers = [(question.example, answer) for question in benchmark.questions for answer in question.answers()]
-    scores = iter(scorer.score(answers, description))
+    sequences = [s for question in benchmark.questions for s in scorer.encoder(question.example, question.answers())]
+    scores = iter(scorer.score_sequences(sequences, description))
     return [question.metrics({a: next(scores) for a in question.answers()})[name] for question in benchmark.questions]

@@ -17,7 +17,10 @@ def compare_evaluations(before: Evaluation, after: Evaluation, seed: int) -> Com
         seed: the seed of the bootstrap intervals.
     """
     return {
-        "benchmarks": {name: _compare_set(old, after.records[name], seed) for name, old in before.records.items()},
+        "benchmarks": {
+            name: {"split": before.splits[name], **_compare_set(old, after.records[name], seed)}
+            for name, old in before.records.items()
+        },
         "retention": {
             name: {"before": figures, "after": after.retention[name]} for name, figures in before.retention.items()
         },

@@ -1,6 +1,6 @@
 """Evaluate a model: every benchmark, its free answers, and what training cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.dataset import CONTRAST_ACCURACY
 from data.sets import SETS
 from eavss.batches import TokenSequence
+from train.batching.cuts import say_cuts
 from train.batching.encoding import Encoder
 from train.evaluation.benchmarks import Benchmark, Question
 from train.evaluation.free_answers import FreeAnswers
@@ -27,10 +28,12 @@ class Evaluation:
 
     Args:
         records: the record of every question, by set.
+        splits: the split that a set's questions are from, by set.
         retention: the figures of `train.evaluation.retention`, by text set.
     """
 
     records: dict[str, list[QuestionRecord]]
+    splits: dict[str, str]
     retention: dict[str, dict[str, float]]
 
 
@@ -47,11 +50,12 @@ def evaluate(
     scorer = AnswerScorer(model, encoder, settings.token_budget)
     free = FreeAnswers(model, encoder, settings.token_budget) if settings.free_answers else None
     records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)
+    splits = {benchmark.name: benchmark.split for benchmark in benchmarks}
     if settings.retention and settings.source.root == "samples":
         say("retention is left out: the samples hold no running text")
-        return Evaluation(records, {})
+        return Evaluation(records, splits, {})
     retention = measure_retention(scorer, settings.retention, settings.source.root, settings.retention_limit)
-    return Evaluation(records, retention)
+    return Evaluation(records, splits, retention)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Evaluator:
 
     def run(self, benchmarks: list[Benchmark], description: str) -> dict[str, list[QuestionRecord]]:
         """Return a record for each question of each benchmark, in their order; every answer is scored once."""
+        benchmarks = [self._with_room(benchmark) for benchmark in benchmarks]
         views = {
             benchmark.name: [self._views(question) for question in benchmark.questions] for benchmark in benchmarks
         }
@@ -87,16 +92,29 @@ class Evaluator:
             self._add_free_answers(benchmark, records[benchmark.name], description)
         return records
 
+    def _with_room(self, benchmark: Benchmark) -> Benchmark:
+        """Leave out questions whose two contrasted answers are equal once cut, and say what was cut."""
+        encoder = self.scorer.encoder
+        contrasted = [encoder(question.example, (question.right, question.wrong)) for question in benchmark.questions]
+        kept = [
+            question
+            for question, (right, wrong) in zip(benchmark.questions, contrasted, strict=True)
+            if right != wrong or right.cut is None
+        ]
+        left_out = len(benchmark.questions) - len(kept)
+        say_cuts(f"questions of {benchmark.name}", contrasted, encoder.max_length, equal=left_out)
+        return replace(benchmark, questions=kept)
+
     def _views(self, question: Question) -> dict[str, dict[str, TokenSequence]]:
         """Encode each answer after the question's own prompt, another question's, and the supporting passage."""
-        encoder, example = self.scorer.encoder, question.example
-        views = {"metrics": {answer: encoder(example, answer) for answer in question.answers()}}
+        encoder, example, answers = self.scorer.encoder, question.example, question.answers()
+        views = {"metrics": dict(zip(answers, encoder(example, answers), strict=True))}
         if self.hidden:
-            views["hidden"] = {answer: encoder(question.other, answer) for answer in question.answers()}
+            views["hidden"] = dict(zip(answers, encoder(question.other, answers), strict=True))
         known = SETS.get(example.dataset)
         if known and known.open_book_prompt:
             prompt = known.open_book_prompt(example)
-            views["open_book"] = {answer: encoder.after_text(prompt, f" {answer}") for answer in question.answers()}
+            views["open_book"] = {answer: encoder.after_text(prompt, f" {answer}") for answer in answers}
         return views
 
     def _record(self, question: Question, views: dict[str, dict[str, AnswerLogprob]]) -> QuestionRecord:
@@ -107,14 +125,14 @@ class Evaluator:
             metrics |= {f"open_book_{name}": value for name, value in question.choice_metrics(totals).items()}
         record: QuestionRecord = {
             "question": example.question,
-            "truthful": example.truthful[0],
+            "truthful": question.right,
             "wrong": question.wrong,
             "metrics": metrics,
             "per_token": {name: self._contrasted(question, scored) for name, scored in views.items()},
-            "length_rule": length_rule(example.truthful[0], question.wrong, example.hallucinated),
+            "length_rule": length_rule(question.right, question.wrong, example.hallucinated),
             "choices": [
-                {"text": answer, "label": int(answer in example.truthful), "logprob": s.total, "tokens": s.tokens}
-                for answer, s in views["metrics"].items()
+                {"text": a, "label": int(question.is_truthful(a)), "logprob": s.total, "tokens": s.tokens}
+                for a, s in views["metrics"].items()
             ],
         }
         if "hidden" in views:
@@ -123,7 +141,7 @@ class Evaluator:
 
     @staticmethod
     def _contrasted(question: Question, scores: dict[str, AnswerLogprob]) -> list[float]:
-        return [scores[question.example.truthful[0]].per_token, scores[question.wrong].per_token]
+        return [scores[question.right].per_token, scores[question.wrong].per_token]
 
     def _add_free_answers(self, benchmark: Benchmark, records: list[QuestionRecord], description: str) -> None:
         rule = SETS[benchmark.name].free_answers if benchmark.name in SETS else None

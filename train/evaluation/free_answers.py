@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 from data.examples import Example
 from data.sets import SETS
 from eavss.batches import group_by_length
+from eavss.generation import ending_ids, padded_left, plain_generation
 from train.batching.encoding import Encoder
-from train.model.generation import plain_generation
 from train.runtime.distributed import map_sharded
 
 _HARNESS_NEW_TOKENS = 256
@@ -57,24 +57,28 @@ class FreeAnswers:
         tokenizer = self.encoder.tokenizer
         # Padding after the end is removed with the special tokens, so it has to be one of them.
         pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        width = max(map(len, prompts))
-        device = next(self.model.parameters()).device
-        ids = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+        inputs = padded_left(prompts, pad_id, next(self.model.parameters()).device)
         # The harness keeps the settings of the model's folder, such as a repetition penalty.
         harness = self.encoder.prompt_style == "harness"
         with nullcontext() if harness else plain_generation(self.model):
             generated = self.model.generate(  # type: ignore[operator] # (torch's __getattr__)
-                input_ids=ids,
-                attention_mask=mask,
+                **inputs,
                 do_sample=False,
                 max_new_tokens=limit,
                 pad_token_id=pad_id,
+                eos_token_id=ending_ids(self.model, tokenizer, self.encoder.end_ids[-1:]) or None,
                 stop_strings=list(stops),
                 tokenizer=tokenizer,
             )
-        texts = tokenizer.batch_decode(generated[:, width:], skip_special_tokens=True)
+        texts = tokenizer.batch_decode(generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [_until(text, stops).strip() for text in texts]
+
+
+def generation_settings(prompt_style: str) -> str:
+    """Say, for the record, which settings free answers were written with."""
+    if prompt_style == "harness":
+        return "greedy, with the other settings of the model's generation_config, as in lm-evaluation-harness"
+    return "greedy, with no setting of the model's generation_config but its special tokens"
 
 
 def _harness_stops(example: Example) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from data.examples import Example
 from eavss.batches import TokenSequence, group_by_length, pad
 from train.batching.encoding import Encoder
 from train.model.loading import causal_lm
@@ -56,10 +55,6 @@ class AnswerScorer:
     encoder: Encoder
     token_budget: int
     share_prompts: bool = True
-
-    def score(self, answers: list[tuple[Example, str]], description: str) -> list[AnswerLogprob]:
-        """Return the log-probability of each answer given its example's prompt, in the order given."""
-        return self.score_sequences([self.encoder(example, answer) for example, answer in answers], description)
 
     def score_sequences(self, sequences: list[TokenSequence], description: str) -> list[AnswerLogprob]:
         """Return the log-probability of each sequence's answer given its prompt, in the order given.

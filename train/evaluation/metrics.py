@@ -4,15 +4,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import datasets
 import evaluate
 
-from data.answers import normalise_answer
+from data.answers import answer_forms, is_same_answer
 from data.dataset import CONTRAST_ACCURACY
 from train.evaluation.likelihood import AnswerLogprob
 
+# What a reader of the rate must know, because exact comparison cannot see it.
+SENTENCES = (
+    "hallucination_rate counts a right answer inside a sentence as a hallucination; read f1 and answer_words beside it"
+)
 _ABSTENTION = re.compile(
     r"^(i'?m )?(sorry,? )?("
     r"(i have )?no comment|(i|we) (do not|don'?t) know|(i am|i'?m) (not sure|unable to)|not sure|"
@@ -99,17 +104,19 @@ def free_answer(answer: str, aliases: Iterable[str], normalise: Callable[[str], 
     """Return the metrics of a generated answer against every alias.
 
     - exact_match: it equals an alias after `normalise`, the set's rule in lm-evaluation-harness.
-    - f1: SQuAD's token F1, the best over aliases.
-    - abstention_rate: it is empty, or a refusal such as "I don't know".
-    - hallucination_rate: it is wrong and no abstention.
+    - f1: SQuAD's token F1, the best over aliases, of words as `data.answers` compares them.
+    - abstention_rate: it is empty, or a refusal such as "I don't know", and no alias.
+    - hallucination_rate: it is no abstention, and not the same as an alias by either rule. A right answer inside a
+      sentence counts as one.
     - empty_or_degenerate: it is empty, or repeats one word four times in a row.
     - answer_words: its number of words.
     """
     aliases = list(aliases)
-    right = normalise(answer) in {normalise(alias) for alias in aliases}
+    exact = bool(normalise(answer)) and normalise(answer) in {normalise(alias) for alias in aliases}
+    right = exact or is_same_answer(answer, aliases)
     abstained = not answer.strip() or bool(_ABSTENTION.match(answer.strip().replace("\u2019", "'")))
     return {
-        "exact_match": float(right),
+        "exact_match": float(exact),
         "f1": max(token_f1(answer, alias) for alias in aliases),
         "abstention_rate": float(abstained and not right),
         "hallucination_rate": float(not right and not abstained),
@@ -119,11 +126,18 @@ def free_answer(answer: str, aliases: Iterable[str], normalise: Callable[[str], 
 
 
 def token_f1(answer: str, alias: str) -> float:
-    """Return the harmonic mean of the precision and recall of the answer's words, after SQuAD's normalisation."""
-    found, expected = normalise_answer(answer).split(), normalise_answer(alias).split()
+    """Return the harmonic mean of the precision and recall of the answer's words.
+
+    The words are those of `data.answers.answer_forms`, and of several forms the best counts.
+    """
+    forms = product(answer_forms(answer), answer_forms(alias))
+    return max((_overlap(found.split(), expected.split()) for found, expected in forms), default=0.0)
+
+
+def _overlap(found: list[str], expected: list[str]) -> float:
     common = sum((Counter(found) & Counter(expected)).values())
     if not common:
-        return float(found == expected)  # both empty: equal
+        return 0.0
     precision, recall = common / len(found), common / len(expected)
     return 2 * precision * recall / (precision + recall)
 

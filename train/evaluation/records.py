@@ -66,6 +66,7 @@ class BenchmarkResult(TypedDict):
 
     Args:
         n: the number of questions.
+        split: the split that they are from; absent in runs before version 0.3.
         before, after: the mean of each metric.
         change: how each metric changed.
         hidden: the question-hidden control, where it was measured.
@@ -73,6 +74,7 @@ class BenchmarkResult(TypedDict):
     """
 
     n: int
+    split: NotRequired[str]
     before: dict[str, float]
     after: dict[str, float]
     change: dict[str, Change]

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from data.errors import DataError
 from data.text import load_lambada, load_sst2, load_wikitext
-from eavss.batches import TokenSequence, encode_as_one
+from eavss.batches import TokenSequence
+from eavss.encoding import encode_as_one
 from train.evaluation.likelihood import AnswerScorer
 
 # Tokens in a window of WikiText-2, and the most that are kept of a passage of LAMBADA or a prompt of SST-2. It is not

@@ -1,4 +1,4 @@
-"""Load a base model whole, its tokenizer, and an adapter onto it."""
+"""Load a base model whole, and an adapter onto it."""
 
 import contextlib
 import gc
@@ -11,42 +11,23 @@ from typing import Any, cast
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from peft.utils import load_peft_weights
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     TrainingArguments,
 )
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from eavss.blocks import find_blocks
 from train.model.completeness import require_complete
+from train.model.source import UNLOADABLE, one_line, reading, source_options
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
 from train.runtime.hardware import choose_dtype
 
-# What the libraries raise for a folder that is missing, broken or of another model.
-_UNLOADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
-# Characters of a library's message that are shown.
-_MESSAGE = 300
 # Keys of a config that describe the file it was read from, not the model.
 _FILE_KEYS = ("_name_or_path", "transformers_version", "architectures", "dtype")
-
-
-def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
-    """Load the model's tokenizer. If it has no padding token, the end-of-sequence token serves as one.
-
-    Raises:
-        ModelError: there is no such model, or it has no tokenizer.
-    """
-    with _loading(base):
-        tokenizer = AutoTokenizer.from_pretrained(base.name, **_source(base))
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
@@ -66,8 +47,8 @@ def read_model(base: BaseModel) -> PreTrainedModel:
     Raises:
         ModelError: see `load_model`; or the checkpoint lacks weights that the model needs.
     """
-    with _loading(base):
-        config = AutoConfig.from_pretrained(base.name, **_source(base))
+    with reading(base):
+        config = AutoConfig.from_pretrained(base.name, **source_options(base))
         if getattr(config, "quantization_config", None) is not None:
             raise ValueError(
                 "its weights are quantised, and references and an exact merge need them in bfloat16, float16 or float32"
@@ -83,7 +64,7 @@ def read_model(base: BaseModel) -> PreTrainedModel:
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **_source(base),
+            **source_options(base),
         )
     model: PreTrainedModel
     model, report = loaded
@@ -93,12 +74,8 @@ def read_model(base: BaseModel) -> PreTrainedModel:
 
 def own_dtype(base: BaseModel) -> torch.dtype:
     """Return the dtype that the model's config names, or float32 where it names none."""
-    with _loading(base):
-        return AutoConfig.from_pretrained(base.name, **_source(base)).dtype or torch.float32
-
-
-def _source(base: BaseModel) -> dict[str, str | bool]:
-    return {"revision": base.revision, "trust_remote_code": base.trust_remote_code}
+    with reading(base):
+        return AutoConfig.from_pretrained(base.name, **source_options(base)).dtype or torch.float32
 
 
 def fingerprint(model: PreTrainedModel) -> bytes:
@@ -109,32 +86,6 @@ def fingerprint(model: PreTrainedModel) -> bytes:
     sums = [parameter.detach().sum(dtype=torch.float64).item() for parameter in model.parameters()]
     config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _FILE_KEYS}
     return hashlib.sha256(json.dumps([config, sums], sort_keys=True, default=str).encode()).digest()
-
-
-@contextlib.contextmanager
-def _loading(base: BaseModel) -> Iterator[None]:
-    name = base.name
-    looks_local = name.count("/") != 1 or name.startswith((".", "/", "~"))
-    if looks_local and not Path(name).is_dir():
-        raise ModelError(
-            f"model_name_or_path: no folder {name}; give a folder or a Hub id (`make model` builds the embedded one)"
-        )
-    _refuse_adapter(Path(name))
-    try:
-        yield
-    except _UNLOADABLE as error:
-        raise ModelError(f"model_name_or_path: {name} cannot be loaded: {_one_line(error)}") from None
-
-
-def _refuse_adapter(folder: Path) -> None:
-    """Say what an adapter's folder is, where a base was expected."""
-    config = folder / "adapter_config.json"
-    if config.is_file() and not (folder / "config.json").is_file():
-        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-        raise ModelError(
-            f"model_name_or_path: {folder} is an adapter of {base}, not a base model; pass {base} here and the adapter "
-            "with --adapter, or merge them with export_checkpoint.py --merge"
-        )
 
 
 @contextlib.contextmanager
@@ -199,20 +150,14 @@ def load_adapter(base: PreTrainedModel, adapter: str) -> PeftModel:
     try:
         model = PeftModel.from_pretrained(base, adapter, use_safetensors=True).eval()
         saved = load_peft_weights(adapter, device="cpu", use_safetensors=True)
-    except _UNLOADABLE as error:
-        raise ModelError(f"adapter: {adapter} cannot be loaded on this model: {_one_line(error)}") from None
+    except UNLOADABLE as error:
+        raise ModelError(f"adapter: {adapter} cannot be loaded on this model: {one_line(error)}") from None
     expected = get_peft_model_state_dict(model).keys()
     if unused := saved.keys() - expected:
         raise ModelError(f"adapter: {adapter} does not fit this model, which has no {min(unused)}")
     if missing := expected - saved.keys():
         raise ModelError(f"adapter: {adapter} is not whole: it lacks {min(missing)}, which its config names")
     return model
-
-
-def _one_line(error: BaseException) -> str:
-    """Return a library's whole message as one line, without its markup, cut after some sentences."""
-    text = " ".join((str(error).strip() or type(error).__name__).split())
-    return text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]} ..."
 
 
 def load_adapted(base: BaseModel, training: TrainingArguments, adapter: Path) -> PeftModel:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TypedDict
 
 import torch
@@ -10,6 +9,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
+
+from eavss.encoding import common_length
 
 # Below this a common beginning is not worth a pass of its own.
 _SHORTEST_COMMON_PREFIX = 16
@@ -56,17 +57,12 @@ def read_prompts(model: PreTrainedModel | PeftModel, prompts: Sequence[Sequence[
         model: a causal LM whose cache can be shared.
         prompts: token ids, at least two in each prompt.
     """
-    common = _common_length([prompt[:-2] for prompt in prompts])
+    common = common_length([prompt[:-2] for prompt in prompts])
     if common < _SHORTEST_COMMON_PREFIX or len(prompts) < 2:
         return _extend(model, None, [prompt[:-1] for prompt in prompts])
     prefix = _extend(model, None, [prompts[0][:common]])
     rows = torch.zeros(len(prompts), dtype=torch.long, device=prefix.mask.device)
     return _extend(model, prefix.take(rows), [prompt[common:-1] for prompt in prompts])
-
-
-def _common_length(sequences: list[Sequence[int]]) -> int:
-    columns = zip(*sequences, strict=False)  # as far as the shortest reaches
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _extend(model: PreTrainedModel | PeftModel, past: PromptCache | None, pieces: list[Sequence[int]]) -> PromptCache:

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data.sets import ALL, SETS
-from train.publishing.rows import metric_rows
+from train.publishing.rows import footnotes, metric_rows
 from train.publishing.run_folder import Results, Run
 from train.runtime.files import write_text
 
@@ -66,6 +66,7 @@ def make_card(run: Run, repo_id: str, base: str, *, merged: bool, license: str |
         results=results,
         layers=run.layers,
         rows=metric_rows(results),
+        footnotes=footnotes(results),
         research_only=_research_only(results),
         recipe=run.recipe,
     )
@@ -95,7 +96,7 @@ def _eval_results(results: Results) -> list[EvalResult]:
     """Return each metric after training; the Hub has no place for the one before."""
     found = []
     for name, entry in results["benchmarks"].items():
-        dataset = _evaluated_on(name, results["samples"])
+        dataset = _evaluated_on(name, entry.get("split"), results["samples"])
         for metric, value in entry["after"].items():
             result = EvalResult(
                 task_type="text-generation",
@@ -120,13 +121,13 @@ class _HubDataset(NamedTuple):
     split: str | None = None
 
 
-def _evaluated_on(name: str, samples: bool) -> _HubDataset:
+def _evaluated_on(name: str, split: str | None, samples: bool) -> _HubDataset:
     if samples:
         return _HubDataset("eavss-samples", f"{name} (the samples that eavss ships)", config=name)
     if name not in SETS:
         return _HubDataset(name, name)
     known = SETS[name]
-    return _HubDataset(known.hub_id, name, known.config, known.evaluation_split)
+    return _HubDataset(known.hub_id, name, known.config, split or known.validation_split)
 
 
 def _is_hub_id(name: str) -> bool:

@@ -13,7 +13,8 @@ from peft import PeftConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from train.model.adapter_files import sort_lists
-from train.model.loading import load_adapter, load_tokenizer, own_dtype, read_model
+from train.model.loading import load_adapter, own_dtype, read_model
+from train.model.tokenizer import copy_tokenizer, load_tokenizer
 from train.publishing.reload_check import fixed_logprobs, logprobs_in_fresh_process
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
@@ -82,7 +83,7 @@ def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:
 
 
 def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_size: str) -> None:
-    """Write base and adapter as one plain checkpoint with its tokenizer, and check it.
+    """Write base and adapter as one plain checkpoint with the base's tokenizer, and check it.
 
     The weights are merged in float32, so that each is rounded once, and those without an adapter are not changed. This
     takes four bytes of memory for each parameter.
@@ -106,7 +107,7 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
     expected = fixed_logprobs(merged, tokenizer)
     with _new_folder(target) as folder:
         merged.save_pretrained(folder, max_shard_size=max_shard_size)
-        tokenizer.save_pretrained(folder)
+        copy_tokenizer(adapter.base, folder)
         del model, merged
         found = logprobs_in_fresh_process(folder, str(written_as).removeprefix("torch."), None)
         _require_close(found, expected, _PROCESS_TOLERANCE, "the exported checkpoint")

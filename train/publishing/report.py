@@ -11,12 +11,10 @@ from train.evaluation.compare import write_items
 from train.evaluation.evaluate import Evaluation
 from train.evaluation.statistics import Change
 from train.publishing.plots import plot_changes, plot_training
-from train.publishing.rows import metric_rows
+from train.publishing.rows import footnotes, metric_rows
 from train.publishing.run_folder import Item, QuestionRecord, Results, Run
 from train.runtime.distributed import on_main_process
 from train.runtime.files import write_json, write_text
-
-_FOOT = "~ noise could explain the change: its 95% interval (paired bootstrap by question) holds 0"
 
 
 def comparison_table(results: Results) -> str:
@@ -39,7 +37,7 @@ def comparison_table(results: Results) -> str:
                 after = figures["after"][metric]
                 n = int(figures["before"]["n"])
                 lines.append(f"{name:<12} {metric:<20} {n:>5} {before:>8.3f} {after:>8.3f} {after - before:>+8.3f}")
-    return "\n".join([*lines, _FOOT])
+    return "\n".join([*lines, *footnotes(results)])
 
 
 def _mark(change: Change) -> str:
@@ -103,6 +101,7 @@ def write_report(run: Run) -> None:
         results=run.results,
         layers=run.layers,
         rows=rows,
+        footnotes=footnotes(run.results),
         pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
         recipe=run.recipe,
         flipped={name: flipped_questions(run.items(name)) for name in run.results["benchmarks"]},

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from train.evaluation.metrics import SENTENCES
 from train.evaluation.statistics import Change
 from train.publishing.run_folder import Results
 
@@ -27,6 +28,15 @@ class MetricRow:
     after: float
     change: Change
     question_gain: Change | None
+
+
+_NOISE = "~ noise could explain the change: its 95% interval (paired bootstrap by question) holds 0"
+
+
+def footnotes(results: Results) -> list[str]:
+    """Return what a reader of the table must know, the same wherever it is shown."""
+    metrics = {metric for entry in results["benchmarks"].values() for metric in entry["change"]}
+    return [_NOISE, *([SENTENCES] if "hallucination_rate" in metrics else [])]
 
 
 def metric_rows(results: Results) -> list[MetricRow]:

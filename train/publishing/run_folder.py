@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 import yaml
 
@@ -26,6 +26,7 @@ class Results(Comparison):
         benchmarks: the evaluation by set.
         retention: the cost of training by text set.
         train: what training took.
+        generation: the settings that free answers were written with; absent in runs before version 0.3.
         command: the command that started the run.
         versions: the versions of the packages by name.
     """
@@ -35,6 +36,7 @@ class Results(Comparison):
     samples: bool
     selected: list[int]
     train: TrainFigures
+    generation: NotRequired[str]
     command: str
     versions: dict[str, str]
 

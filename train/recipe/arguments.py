@@ -8,7 +8,7 @@ from typing import Literal
 from transformers import TrainingArguments
 
 from data.sets import ALL, SETS
-from data.sources import DataSource
+from data.sources import DataSource, EvaluationSplit
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
 from train.losses import LossWeights
 from train.recipe.settings import (
@@ -52,6 +52,10 @@ class EavssArguments:
         default=None, metadata={"help": "Unset: the Hub; `samples`: what ships; else a folder in Hub layout."}
     )
     evaluation_share: float = field(default=0.1, metadata={"help": "Share of own preferences kept for evaluation."})
+    evaluation_split: EvaluationSplit | None = field(
+        default=None,
+        metadata={"help": "test or validation; unset: a set's test split where it has labels, else validation."},
+    )
     validation_share: float = field(
         default=0.0,
         metadata={"help": "Above 0: evaluate on this share of the training questions instead, to choose settings."},
@@ -174,7 +178,7 @@ class EavssArguments:
 
     @property
     def source(self) -> DataSource:
-        return DataSource(self.datasets_root, self.evaluation_share, self.validation_share)
+        return DataSource(self.datasets_root, self.evaluation_share, self.validation_share, self.evaluation_split)
 
     @property
     def selection(self) -> SelectionSettings:

@@ -1,7 +1,9 @@
 """What all commands share: options are parsed strictly, and a user's mistake is one line and exit status 2."""
 
 import argparse
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,7 +12,7 @@ import transformers
 
 from data.errors import DataError
 from eavss.errors import EavssError
-from train.runtime.distributed import fail, is_main_process
+from train.runtime.distributed import fail, is_main_process, say
 from train.runtime.errors import HubError, ModelError, RecipeError
 from train.runtime.hardware import prepare_process
 
@@ -44,10 +46,36 @@ def exit_status(command: Callable[[], object]) -> int:
     prepare_process()
     _quiet_other_ranks()
     try:
-        command()
+        with _shown_notes():
+            command()
     except _USER_ERRORS as error:
         return fail(str(error))
     return 0
+
+
+class _Notes(logging.Handler):
+    """Prints each message once, because several stages may read the same file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._said:
+            self._said.add(message)
+            say(f"note: {message}")
+
+
+@contextmanager
+def _shown_notes() -> Iterator[None]:
+    """Print what the package `data` warns of while it reads rows."""
+    logger, notes = logging.getLogger("data"), _Notes()
+    logger.addHandler(notes)
+    try:
+        yield
+    finally:
+        logger.removeHandler(notes)
 
 
 def _quiet_other_ranks() -> None:

@@ -33,6 +33,7 @@ def paraphrased(examples: list[Example]) -> list[Example]:
             question=f"Q: {example.question}\nA:",
             truthful=tuple(f" {answer}" for answer in example.truthful),
             wrong_answers=tuple(replace(wrong, text=f" {wrong.text}") for wrong in example.wrong_answers),
+            pairs=tuple((f" {right}", f" {wrong}") for right, wrong in example.pairs),
             verbatim=True,
         )
         for example in examples
@@ -48,15 +49,13 @@ def with_equal_lengths(examples: list[Example], encoder: Encoder) -> list[Exampl
     found = []
     for example in examples:
         answers = (*example.truthful, *example.hallucinated)
-        lengths = {answer: len(encoder(example, answer).answer) for answer in answers}
+        lengths = {a: len(s.answer) for a, s in zip(answers, encoder(example, answers), strict=True)}
         gap, right, wrong = min(
-            (abs(lengths[right] - lengths[wrong]), right, wrong)
-            for right in example.truthful
-            for wrong in example.hallucinated
+            (abs(lengths[right] - lengths[wrong]), right, wrong) for right, wrong in example.contrasts
         )
         if gap <= 1:
             kept = example.wrong_answers[example.hallucinated.index(wrong)]
-            found.append(replace(example, truthful=(right,), wrong_answers=(kept,)))
+            found.append(replace(example, truthful=(right,), wrong_answers=(kept,), pairs=()))
     return found
 
 

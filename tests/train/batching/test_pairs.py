@@ -6,15 +6,7 @@ from eavss.batches import TokenSequence
 from tests.toys import EXAMPLES, tiny_tokenizer
 from train.batching.encoding import Encoder
 from train.batching.packing import Packer
-from train.batching.pairs import (
-    ContrastPairs,
-    MicroBatch,
-    ReplayText,
-    collate,
-    make_pairs,
-    paired_batches,
-    split_by_tokens,
-)
+from train.batching.pairs import ContrastPairs, MicroBatch, ReplayText, collate, make_pairs, split_by_tokens
 
 ENCODER = Encoder(tiny_tokenizer(), "plain", 128)
 
@@ -78,12 +70,3 @@ def test_a_batch_over_the_budget_is_divided() -> None:
     assert sorted(len(part) for part in split_by_tokens(pairs, 10_000, parts=4)) == [1, 1, 2, 2]
     for budget in (1, 2 * max(lengths), 10_000):
         assert {pair for part in split_by_tokens(pairs, budget) for pair in part} == set(pairs)
-
-
-def test_profile_batches_keep_a_question_together() -> None:
-    batches = paired_batches(EXAMPLES, ENCODER, answers=1, token_budget=200, seed=0)
-    assert len(batches) > 1
-    assert sum(int(batch.question.max()) + 1 for batch in batches) == len(EXAMPLES)
-    for batch in batches:
-        assert torch.bincount(batch.question).tolist() == [2] * (int(batch.question.max()) + 1)
-        assert batch.batch.input_ids.numel() <= 200

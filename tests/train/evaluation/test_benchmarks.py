@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from data.answers import is_same_answer
+from data.answers import overlaps_answer
 from data.examples import Example, normalise_question, wrong_answers
 from data.sets import SETS
 from data.sources import DataSource
@@ -97,7 +97,7 @@ def test_the_wrong_answer_is_the_questions_and_never_right(benchmarks: list[Benc
         wrong = [question.wrong for question in benchmark.questions]
         for question in benchmark.questions:
             assert question.wrong in question.example.hallucinated
-            assert not is_same_answer(question.wrong, question.example.aliases)
+            assert not overlaps_answer(question.wrong, question.example.aliases)
         if benchmark.name in FREELY_ANSWERED:
             assert {origin for q in benchmark.questions for origin in origins_of(q.example)} == {"similar"}
             pool = {example.truthful[0] for example in DataSource("samples").split(benchmark.name).evaluation}
@@ -124,7 +124,7 @@ def scored(**totals: float) -> dict[str, AnswerLogprob]:
 
 def question(dataset: str, truthful: tuple[str, ...], wrong: tuple[str, ...]) -> Question:
     example = Example(dataset, "q", truthful, wrong_answers(wrong, "dataset"), truthful)
-    return Question(example, wrong[0], example)
+    return Question(example, example.truthful[0], wrong[0], example)
 
 
 def test_truthfulqa_choices_are_sums_and_the_contrast_is_per_token() -> None:
@@ -347,6 +347,6 @@ def test_the_naive_scores_are_those_of_the_scorer() -> None:
     """The toy of the other tests, on one example: what the comparisons above rest on."""
     scorer = toy_scorer()
     example = Example("toy", "why?", ("because",), wrong_answers(["no"], "dataset"))
-    (found,) = scorer.score([(example, "because")], "")
+    (found,) = scorer.score_sequences(scorer.encoder(example, ["because"]), "")
     ((total, tokens),) = naive_scores(scorer, "Question: why?\nAnswer:", ["because"]).values()
     assert (found.total, found.tokens) == (pytest.approx(total, abs=1e-4), tokens)

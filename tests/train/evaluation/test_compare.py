@@ -24,10 +24,15 @@ def toy_record(right: float, hidden: float, per_token: Sequence[float]) -> Quest
 def test_a_change_by_hand() -> None:
     """Of four questions none was right and all are now: +1, with no doubt, 4 of 4 won: p = 2 / 2^4.
     Hidden nothing changes. WikiText's perplexity goes from 20 to 25."""
-    before = Evaluation({"nq": [toy_record(0, 0, (-2, -1))] * 4}, {"wikitext": {"n": 2, "perplexity": 20.0}})
-    after = Evaluation({"nq": [toy_record(1, 0, (-1, -2))] * 4}, {"wikitext": {"n": 2, "perplexity": 25.0}})
+    before = Evaluation(
+        {"nq": [toy_record(0, 0, (-2, -1))] * 4}, {"nq": "validation"}, {"wikitext": {"n": 2, "perplexity": 20.0}}
+    )
+    after = Evaluation(
+        {"nq": [toy_record(1, 0, (-1, -2))] * 4}, {"nq": "validation"}, {"wikitext": {"n": 2, "perplexity": 25.0}}
+    )
     found = compare_evaluations(before, after, seed=0)
     assert found["benchmarks"]["nq"] == {
+        "split": "validation",
         "n": 4,
         "before": {"contrast_accuracy": 0},
         "after": {"contrast_accuracy": 1},
@@ -62,7 +67,7 @@ def test_items_stay_inside_their_folder(name: str, file: str, tmp_path: Path) ->
     """And a line is a line, whatever the question holds."""
     record = toy_record(1, 1, (-1, -2)) | {"question": "two\nlines\u2028or three, naïve"}
     folder = tmp_path / "a" / "b" / "items"
-    write_items(folder, {"run": Evaluation({name: [record]}, {})})
+    write_items(folder, {"run": Evaluation({name: [record]}, {name: "test"}, {})})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / file]
     text = (folder / file).read_text(encoding="utf-8")
     assert text.count("\n") == 1

@@ -57,7 +57,7 @@ def test_harness_prompts_are_the_sets_own(name: str, prompt: str) -> None:
     tokenizer = tiny_tokenizer()
     encoder = Encoder(tokenizer, "harness", 256)
     assert encoder.prompt(EXAMPLE[name]) == prompt
-    sequence = encoder(EXAMPLE[name], "an answer")
+    (sequence,) = encoder(EXAMPLE[name], ["an answer"])
     assert tokenizer.decode(sequence.prompt) == prompt
     assert tokenizer.decode(sequence.answer) == " an answer"
 
@@ -78,7 +78,7 @@ def test_harness_prompt_of_truthfulqa_has_six_fixed_questions() -> None:
 
 def test_the_harness_style_leaves_verbatim_examples_as_they_stand() -> None:
     tokenizer = tiny_tokenizer()
-    sequence = Encoder(tokenizer, "harness", 64)(Example("own.jsonl", "2 + 2 =", ("4",), verbatim=True), " 4")
+    (sequence,) = Encoder(tokenizer, "harness", 64)(Example("own.jsonl", "2 + 2 =", ("4",), verbatim=True), [" 4"])
     assert tokenizer.decode(sequence.ids) == "2 + 2 = 4"
 
 
@@ -113,20 +113,22 @@ def merging_tokenizer() -> PreTrainedTokenizerFast:
 def test_after_text_is_tokenised_as_one_text_and_cut_by_the_prompts_length(
     tokenizer: PreTrainedTokenizerFast, prompt: str
 ) -> None:
-    """As lm-evaluation-harness: n tokens of the prompt without the space at its end, the rest is the answer's."""
-    whole = tokenizer(f"{prompt} tin")["input_ids"]
-    n = len(tokenizer(prompt.rstrip())["input_ids"])
+    """As lm-evaluation-harness: the n tokens of the prompt without the space at its end, then those of the whole text
+    after its first n."""
+    alone = tokenizer(prompt.rstrip())["input_ids"]
+    rest = tokenizer(f"{prompt} tin")["input_ids"][len(alone) :]
     sequence = Encoder(tokenizer, "harness", 64).after_text(prompt, " tin")
-    assert (sequence.prompt, sequence.answer) == (tuple(whole[:n]), tuple(whole[n:]))
-    assert Encoder(tokenizer, "harness", 16).after_text(prompt, " tin").ids == tuple(whole[-16:])
+    assert (sequence.prompt, sequence.answer) == (tuple(alone), tuple(rest))
+    assert Encoder(tokenizer, "harness", 16).after_text(prompt, " tin").ids == (*alone, *rest)[-16:]
 
 
 def test_a_token_over_the_seam_belongs_to_the_prompt() -> None:
-    tokenizer = merging_tokenizer()
-    example = EXAMPLE["sciq"]
-    one = Encoder(tokenizer, "harness", 64)(example, "tin")
-    apart = Encoder(tokenizer, "plain", 64)(example, "tin")
-    assert [tokenizer.decode(s.answer) for s in (one, apart)] == ["tin", " tin"]
+    """The harness counts the prompt's own tokens; TRL's rule, which the plain style follows, finds where texts part."""
+    tokenizer, example = merging_tokenizer(), EXAMPLE["sciq"]
+    (harness,) = Encoder(tokenizer, "harness", 64)(example, ["tin"])
+    (plain,) = Encoder(tokenizer, "plain", 64)(example, ["tin"])
+    assert [tokenizer.decode(s.answer) for s in (harness, plain)] == ["tin", ": tin"]
+    assert [tokenizer.decode(s.prompt)[-8:] for s in (harness, plain)] == ["\nAnswer:", "?\nAnswer"]
 
 
 def test_evaluate_uses_shots_of_the_training_side_and_harness_prompts_none(
@@ -197,7 +199,7 @@ def test_an_unchanged_model_gains_nothing(evaluation: Evaluation) -> None:
 def test_what_the_recipe_turns_off_is_left_out(tmp_path: Path) -> None:
     args = recipe(tmp_path, "--question_hidden", "false", "--free_answers", "false", "--evaluate_on", "nq")
     found = compare_evaluations(evaluated(args), evaluated(args), 0)["benchmarks"]["nq"]
-    assert found.keys() == {"n", "before", "after", "change", "length_rule"}
+    assert found.keys() == {"n", "split", "before", "after", "change", "length_rule"}
     assert found["before"].keys() == {"contrast_accuracy"}
 
 

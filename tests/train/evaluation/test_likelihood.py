@@ -7,10 +7,15 @@ from tests.toys import EXAMPLES, KINDS, tiny_model, tiny_tokenizer, toy_scorer
 from train.batching.encoding import Encoder
 from train.evaluation.likelihood import AnswerScorer
 
+ENCODER = Encoder(tiny_tokenizer(), "plain", 128)
+ALL_SEQUENCES = [
+    sequence for example in EXAMPLES for sequence in ENCODER(example, [*example.truthful, *example.hallucinated])
+]
+
 
 def test_scores_do_not_depend_on_the_batch() -> None:
-    answers = [(example, answer) for example in EXAMPLES for answer in example.truthful]
-    together, alone = (toy_scorer(token_budget=budget).score(answers, "") for budget in (10_000, 1))
+    sequences = [sequence for example in EXAMPLES for sequence in ENCODER(example, example.truthful)]
+    together, alone = (toy_scorer(token_budget=budget).score_sequences(sequences, "") for budget in (10_000, 1))
     assert [score.total for score in together] == pytest.approx([score.total for score in alone], abs=1e-4)
     assert together[0].per_token == pytest.approx(together[0].total / together[0].tokens)
 
@@ -18,12 +23,11 @@ def test_scores_do_not_depend_on_the_batch() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sharing_prompts_changes_nothing(kind: str) -> None:
     """Prompts of different lengths and with a long common beginning, answers of different lengths, in small groups."""
-    encoder = Encoder(tiny_tokenizer(), "plain", 128)
-    answers = [(example, answer) for example in EXAMPLES for answer in (*example.truthful, *example.hallucinated)]
-    answers += [(Example("toy", "a longer question than the others?", ("x",)), text) for text in ("x", "a long answer")]
+    longer = Example("toy", "a longer question than the others?", ("x",))
+    sequences = [*ALL_SEQUENCES, *ENCODER(longer, ["x", "a long answer"])]
     for budget in (60, 10_000):
         shared, alone = (
-            AnswerScorer(tiny_model(kind), encoder, budget, share_prompts=share).score(answers, "")
+            AnswerScorer(tiny_model(kind), ENCODER, budget, share_prompts=share).score_sequences(sequences, "")
             for share in (True, False)
         )
         assert [s.total for s in shared] == pytest.approx([s.total for s in alone], abs=1e-4)
@@ -34,8 +38,6 @@ def test_a_prompt_is_read_once() -> None:
     """Six prompts of 32 tokens or more, three answers each: the tokens computed are those of prompts and answers."""
     scorer, tokens = toy_scorer(token_budget=10_000), []
     scorer.model.get_input_embeddings().register_forward_hook(lambda _m, args, _o: tokens.append(args[0].numel()))
-    answers = [(example, answer) for example in EXAMPLES for answer in (*example.truthful, *example.hallucinated)]
-    scorer.score(answers, "")
-    sequences = [scorer.encoder(*answer) for answer in answers]
-    naive = sum(len(sequence) for sequence in sequences)
+    scorer.score_sequences(ALL_SEQUENCES, "")
+    naive = sum(len(sequence) for sequence in ALL_SEQUENCES)
     assert sum(tokens) < naive / 2

@@ -137,7 +137,10 @@ def test_ranking_equals_scikit_learn() -> None:
         ("new new york", "new york york", 2 / 3),  # a word counts as often as both have it: 2 of 3 and 2 of 3
         ("Emma", "Austen", 0.0),
         ("", "Austen", 0.0),
-        ("the", "a", 1.0),  # nothing is left of either
+        ("", "A", 0.0),  # an answer that says nothing is none
+        ("", "The The", 0.0),
+        ("beyonce\u0301", "Beyonc\u00e9", 1.0),
+        ("USA", "U.S.A.", 1.0),  # the better of two forms
     ],
 )
 def test_token_f1_by_hand(found: str, wanted: str, f1: float) -> None:
@@ -185,6 +188,24 @@ def test_exact_match_follows_the_sets_own_rule() -> None:
         assert free_answer(text, ["Nile"], nq.SET.free_answers.normalise)["exact_match"] == in_nq
         assert free_answer(text, ["Nile"], triviaqa.SET.free_answers.normalise)["exact_match"] == in_triviaqa
     assert free_answer("The Nile", ["Nile"], triviaqa.SET.free_answers.normalise)["f1"] == 1.0
+
+
+@pytest.mark.parametrize("alias", ["A", "The The", "!!!"])
+def test_an_empty_answer_is_never_right(alias: str) -> None:
+    for normalise in (nq.SET.free_answers.normalise, triviaqa.SET.free_answers.normalise):
+        found = free_answer("", [alias], normalise)
+        assert {name: found[name] for name in ("exact_match", "f1")} == {"exact_match": 0.0, "f1": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "alias"), [("Seven", "7"), ("Rock \u2019n\u2019 Roll", "rock 'n' roll"), ("CO\u2082", "CO2")]
+)
+def test_a_right_answer_in_other_characters_is_no_hallucination(text: str, alias: str) -> None:
+    """The harness's exact match stays the harness's."""
+    found = free_answer(text, [alias], triviaqa.SET.free_answers.normalise)
+    assert found["hallucination_rate"] == 0.0
+    assert found["exact_match"] == 0.0
+    assert found["f1"] == 1.0
 
 
 def test_a_refusal_that_is_right_is_no_abstention() -> None:

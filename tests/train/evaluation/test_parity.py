@@ -50,7 +50,7 @@ def tokenizer() -> Any:
 
 
 def rows_of(module: ModuleType) -> Path:
-    return ROOT / module.SET.hub_id / module.SET.config / f"{module.SET.evaluation_split}.parquet"
+    return ROOT / module.SET.hub_id / module.SET.config / f"{module.SET.validation_split}.parquet"
 
 
 def their_samples(task: Any, model: Any, tokenizer: Any, batch_size: int = 8) -> list[Sample]:
@@ -66,11 +66,11 @@ def our_records(module: ModuleType, model: Any, tokenizer: Any, free: bool = Fal
     examples = module.examples(pq.read_table(rows_of(module)).to_pylist())[:LIMIT]
     # NQ and TriviaQA have no wrong answers, and none is compared here.
     examples = [e if e.hallucinated else replace(e, wrong_answers=wrong_answers(["?"], "similar")) for e in examples]
-    questions = [Question(example, example.hallucinated[0], example) for example in examples]
+    questions = [Question(example, example.truthful[0], example.hallucinated[0], example) for example in examples]
     encoder = Encoder(tokenizer, "harness", 2048)
     answers = FreeAnswers(model, encoder, 2048) if free else None
     evaluator = Evaluator(AnswerScorer(model, encoder, 2048), hidden=False, free=answers)
-    return evaluator.run([Benchmark(module.SET.name, questions)], "ours")[module.SET.name]
+    return evaluator.run([Benchmark(module.SET.name, "validation", questions)], "ours")[module.SET.name]
 
 
 def logprobs(sample: Sample) -> list[float]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.toys import arguments, tiny_model, tiny_tokenizer
-from train.model.loading import load_model, load_tokenizer
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError
 

@@ -81,6 +81,14 @@ def test_a_merged_checkpoint_gives_what_the_adapter_on_its_base_gives(adapter: A
     assert found != pytest.approx(plain, abs=1e-2)
 
 
+def test_a_merged_checkpoint_has_the_tokenizer_of_its_base_to_the_byte(adapter: Adapter, tmp_path: Path) -> None:
+    """No padding token of ours, and no flag of a local folder."""
+    export_merged(adapter, tmp_path / "out", None, "5GB")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (Path(adapter.base.name) / name).read_bytes()
+    assert "pad_token" not in json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+
+
 def test_large_checkpoints_are_divided_into_files(adapter: Adapter, tmp_path: Path) -> None:
     export_merged(adapter, tmp_path / "out", "float32", "60KB")
     assert len(list((tmp_path / "out").glob("model-*.safetensors"))) > 1

@@ -48,7 +48,7 @@ def test_a_run_is_written_whole(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     before, after = ({"nq": [each[moment] for each in ITEMS]} for moment in ("before", "after"))
     results = {**RESULTS, "benchmarks": {"nq": RESULTS["benchmarks"]["nq"]}}
-    write_results(tmp_path, results, Evaluation(before, {}), Evaluation(after, {}))  # type: ignore[arg-type]
+    write_results(tmp_path, results, Evaluation(before, {}, {}), Evaluation(after, {}, {}))  # type: ignore[arg-type]
     run = Run.read(tmp_path)
     assert (run.results, run.items("nq")) == (results, ITEMS)
     assert "<dt>corrected a bit</dt>" in (tmp_path / "report.html").read_text(encoding="utf-8")

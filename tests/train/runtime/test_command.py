@@ -1,5 +1,6 @@
 """Commands end with one line and exit status 2 after a user's mistake, and with a traceback after ours."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def test_our_own_mistake_is_not_hidden() -> None:
 
 def test_a_command_that_ends_well_gives_zero() -> None:
     assert exit_status(lambda: None) == 0
+
+
+def test_what_the_data_warn_of_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        for _ in range(2):
+            logging.getLogger("data.preferences").warning("%s: %d rows were left out", "own.jsonl", 3)
+
+    assert exit_status(command) == exit_status(command) == 0
+    assert capsys.readouterr().out == "note: own.jsonl: 3 rows were left out\n" * 2
+    assert logging.getLogger("data").handlers == []
 
 
 def test_an_unknown_option_is_a_recipe_error() -> None:

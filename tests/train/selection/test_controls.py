@@ -23,7 +23,7 @@ def test_answers_go_under_another_question_and_stay_as_they_are() -> None:
 def test_a_paraphrase_changes_the_prompt_alone() -> None:
     example = paraphrased(EXAMPLES)[0]
     assert ENCODER.prompt(example) == "Q: which number follows 0?\nA:"
-    plain, other = ENCODER(EXAMPLES[0], "it is 1"), ENCODER(example, " it is 1")
+    (plain,), (other,) = ENCODER(EXAMPLES[0], ["it is 1"]), ENCODER(example, [" it is 1"])
     assert plain.answer == other.answer
     assert plain.prompt != other.prompt
     assert paraphrased([example]) == []  # a user's own prompt is left alone

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from eavss.profile import LayerProfile
 from tests.toys import BLOCKS, EXAMPLES, HIDDEN, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
-from train.batching.pairs import paired_batches
+from train.batching.scored_answers import paired_batches
 from train.recipe.settings import SelectionSettings
 from train.selection.layers_file import layers_record, write_profile
 from train.selection.scoring import score, select

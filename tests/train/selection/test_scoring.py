@@ -6,7 +6,7 @@ from eavss.errors import EavssError
 from eavss.profile import LayerProfile
 from tests.toys import BLOCKS, EXAMPLES, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
-from train.batching.pairs import paired_batches
+from train.batching.scored_answers import paired_batches
 from train.recipe.settings import SelectionSettings
 from train.selection.scoring import score, select
 

@@ -9,12 +9,12 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from data.examples import Example
 from eavss.blocks import find_blocks
+from eavss.generation import plain_generation
 from tests.toys import tiny_model, tiny_tokenizer
 from train.base.mined_answers import AnswerWriter
 from train.base.replay_texts import write_replay_texts
 from train.batching.encoding import Encoder
 from train.evaluation.free_answers import FreeAnswers
-from train.model.generation import plain_generation
 from train.model.lora import add_lora
 from train.recipe.settings import LoraSettings
 

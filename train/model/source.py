@@ -1,0 +1,58 @@
+"""Where a base model and its tokenizer come from, and what is said when they cannot be read."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from train.recipe.settings import BaseModel
+from train.runtime.errors import ModelError
+
+# What the libraries raise for a folder that is missing, broken or of another model.
+UNLOADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
+# Characters of a library's message that are shown.
+_MESSAGE = 300
+
+
+def source_options(base: BaseModel) -> dict[str, str | bool]:
+    """Return the keyword arguments of `from_pretrained` that say which files of the model are meant."""
+    return {"revision": base.revision, "trust_remote_code": base.trust_remote_code}
+
+
+@contextlib.contextmanager
+def reading(base: BaseModel) -> Iterator[None]:
+    """Turn what the libraries raise inside into one line.
+
+    Raises:
+        ModelError: there is no such model, it is an adapter, or the body failed to read it.
+    """
+    name = base.name
+    looks_local = name.count("/") != 1 or name.startswith((".", "/", "~"))
+    if looks_local and not Path(name).is_dir():
+        raise ModelError(
+            f"model_name_or_path: no folder {name}; give a folder or a Hub id (`make model` builds the embedded one)"
+        )
+    _refuse_adapter(Path(name))
+    try:
+        yield
+    except UNLOADABLE as error:
+        raise ModelError(f"model_name_or_path: {name} cannot be loaded: {one_line(error)}") from None
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Say what an adapter's folder is, where a base was expected."""
+    config = folder / "adapter_config.json"
+    if config.is_file() and not (folder / "config.json").is_file():
+        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        raise ModelError(
+            f"model_name_or_path: {folder} is an adapter of {base}, not a base model; pass {base} here and the adapter "
+            "with --adapter, or merge them with export_checkpoint.py --merge"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """Return a library's whole message as one line, without its markup, cut after some sentences."""
+    text = " ".join((str(error).strip() or type(error).__name__).split())
+    return text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]} ..."
