@@ -29,6 +29,7 @@ $(MODEL)/config.json: $(VENV)/.installed
 
 demo: install model
 	deepspeed --num_gpus 1 train/contrastive.py --config recipes/demo.yaml
+	python scripts/ask.py outputs/demo "What is the capital of Japan?"
 
 test: install model
 	python -m pytest

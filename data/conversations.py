@@ -69,6 +69,19 @@ def preference(row: Mapping[str, Any]) -> Preference:
     raise ValueError("some columns are strings and some are lists of messages; chosen and rejected should be alike")
 
 
+def asked(value: object) -> Prompt:
+    """Read a prompt alone, as a question in words or as messages; `prompt_style` poses it.
+
+    Raises:
+        ValueError: it is of another form, or has several turns.
+    """
+    match _text_or_messages(value, "prompt"):
+        case str(question):
+            return Prompt(question)
+        case messages:
+            return _single_turn(messages)
+
+
 def _text_or_messages(value: object, column: str) -> str | list[Message]:
     if isinstance(value, str):
         return as_text(value, column)
@@ -109,18 +122,20 @@ def _conversation(prompt: str | list[Message] | None, chosen: list[Message], rej
     for column, messages in (("chosen", chosen), ("rejected", rejected)):
         if messages[-1].role != "assistant":
             raise ValueError(f"{column} ends with a message of {messages[-1].role!r}, where 'assistant' would be right")
-    match before:
+    return Preference(_single_turn(before), chosen[-1].content, rejected[-1].content)
+
+
+def _single_turn(messages: Sequence[Message]) -> Prompt:
+    match messages:
         case [Message("user", text)]:
-            found = Prompt(text)
+            return Prompt(text)
         case [Message("system" | "developer", system), Message("user", text)]:
-            found = Prompt(text, system)
-        case _:
-            roles = ", ".join(message.role for message in before)
-            raise ValueError(
-                f"the prompt has the messages ({roles}), where one of user, after one of system at most, would be "
-                "right; conversations of several turns are not supported"
-            )
-    return Preference(found, chosen[-1].content, rejected[-1].content)
+            return Prompt(text, system)
+    roles = ", ".join(message.role for message in messages)
+    raise ValueError(
+        f"the prompt has the messages ({roles}), where one of user, after one of system at most, would be right; "
+        "conversations of several turns are not supported"
+    )
 
 
 def _before_answers(prompt: str | list[Message] | None, shared: list[Message]) -> list[Message]:

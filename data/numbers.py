@@ -52,8 +52,20 @@ def _ordinal(words: Sequence[str]) -> tuple[str, int]:
     return f"{number}{suffix}", 1 + bool(tens)
 
 
+def _year(words: Sequence[str]) -> tuple[str, int]:
+    """Return a year that is read as two numbers, such as "nineteen eighty four", and how many words it takes."""
+    century, used = _below_hundred(words)
+    rest, taken = _below_hundred(words[used:])
+    if not (10 <= century < 100 and 10 <= rest < 100):
+        return "", 0
+    return f"{century}{rest}", used + taken
+
+
 def _cardinal(words: Sequence[str]) -> tuple[str, int]:
     """Return a number at the beginning of the words in digits, and how many words it takes, 0 for none."""
+    year, read = _year(words)
+    if read:
+        return year, read
     total, used, scaled = Decimal(0), 0, False
     while used < len(words):
         joined = 1 if scaled and words[used] == "and" else 0

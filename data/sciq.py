@@ -6,8 +6,9 @@ Welbl et al., 2017. https://huggingface.co/datasets/allenai/sciq, CC BY-NC 3.0: 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from data.answers import without_case_and_punctuation
 from data.columns import text
-from data.dataset import DataSet
+from data.dataset import DataSet, FreeAnswerRule
 from data.examples import Example, wrong_answers
 
 _NAME = "sciq"
@@ -50,6 +51,7 @@ SET = DataSet(
     examples=examples,
     leading_metric="acc",
     choice_metrics="accuracy",
+    free_answers=FreeAnswerRule(without_case_and_punctuation, stops=("\n", ".", ",")),
     harness_prompt=harness_prompt,
     open_book_prompt=open_book_prompt,
     research_only=True,

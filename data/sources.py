@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import datasets
 from huggingface_hub.errors import HfHubHTTPError
 
-from data import preferences
+from data import preferences, questions
 from data.dataset import DataSet
 from data.errors import DataError, first_line
 from data.examples import Example, hash_fraction, normalise_question
@@ -85,7 +86,7 @@ class DataSource:
         """Load the training and evaluation examples of `dataset`.
 
         Args:
-            dataset: one of `SETS`, or preferences: a .jsonl, .json or .parquet file, or a Hub id.
+            dataset: one of `SETS`, or own questions or preferences: a .jsonl, .json or .parquet file, or a Hub id.
 
         Raises:
             DataError: there is no such set, file or split, or a row has no question or no answer.
@@ -93,8 +94,8 @@ class DataSource:
         if dataset in SETS:
             split = self._split_of_set(SETS[dataset])
         else:
-            rows, where = _preference_rows(dataset, self.root)
-            found = _examples(lambda counted: preferences.examples(counted, dataset), rows, where)
+            rows, where = _own_rows(dataset, self.root)
+            found = _examples(lambda counted: _own_examples(counted, dataset), rows, where)
             split = _require_both(_split_by_hash(found, self.evaluation_share), where)
         if not self.validation_share:
             return split
@@ -194,7 +195,15 @@ def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> t
     return file_rows(path), str(path)
 
 
-def _preference_rows(dataset: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
+def _own_examples(rows: Iterable[Row], name: str) -> list[Example]:
+    """Read a user's own rows: questions with right answers alone, or preferences."""
+    rows = iter(rows)
+    first = next(rows, {})
+    kind = questions if questions.ANSWERS in first else preferences
+    return kind.examples(chain([first], rows), name)
+
+
+def _own_rows(dataset: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
     path = Path(dataset)
     if path.suffix in READERS:
         if not path.is_file():

@@ -1,11 +1,18 @@
-"""Generate text with settings that are ours alone."""
+"""Generate text with settings that are ours alone, and keep how likely each token was."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 
 @contextmanager
@@ -47,6 +54,111 @@ def ending_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase, last: Seque
     special = [token for token in last if token in tokenizer.added_tokens_decoder]
     listed = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id, *special]
     return list(dict.fromkeys(int(token) for token in listed if token is not None))
+
+
+class Written(NamedTuple):
+    """An answer, without the space around it, and the log-probability of each of its tokens in nats."""
+
+    text: str
+    logprobs: list[float]
+
+
+@torch.no_grad()
+def answer_greedily(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stops: Sequence[str],
+    limit: int,
+    ends: Sequence[int] = (),
+) -> list[Written]:
+    """Let a model continue each prompt with its likeliest tokens, until a stop string or an end-of-sequence.
+
+    Args:
+        model: a causal LM, in evaluation mode.
+        tokenizer: its tokenizer.
+        prompts: token ids.
+        stops: an answer ends before the first of these strings.
+        limit: the most tokens that an answer has.
+        ends: see `ending_ids`.
+    """
+    # Padding after the end is removed with the special tokens, so it has to be one of them.
+    pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    inputs = padded_left(prompts, pad_id, next(model.parameters()).device)
+    likeliest = _Likeliest()
+    generated = model.generate(  # type: ignore[operator] # (torch's __getattr__)
+        **inputs,
+        do_sample=False,
+        max_new_tokens=limit,
+        pad_token_id=pad_id,
+        eos_token_id=ending_ids(model, tokenizer, ends) or None,
+        logits_processor=LogitsProcessorList([likeliest]),
+        **({"stop_strings": list(stops), "tokenizer": tokenizer} if stops else {}),
+    )
+    logprobs = torch.stack(likeliest.logprobs, dim=1).tolist()  # (B, T)
+    rows = generated[:, inputs["input_ids"].shape[1] :].tolist()
+    return [_written(tokenizer, row, own, stops) for row, own in zip(rows, logprobs, strict=True)]
+
+
+@torch.no_grad()
+def sample_answers(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stops: Sequence[str],
+    limit: int,
+    count: int,
+) -> list[list[str]]:
+    """Sample `count` answers to each prompt at temperature 1, from torch's generator; see `answer_greedily`."""
+    pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    inputs = padded_left(prompts, pad_id, next(model.parameters()).device)
+    generated = model.generate(  # type: ignore[operator] # (torch's __getattr__)
+        **inputs,
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        num_return_sequences=count,
+        max_new_tokens=limit,
+        pad_token_id=pad_id,
+        eos_token_id=ending_ids(model, tokenizer) or None,
+        **({"stop_strings": list(stops), "tokenizer": tokenizer} if stops else {}),
+    )
+    rows = generated[:, inputs["input_ids"].shape[1] :].tolist()
+    texts = [_until_stop(str(tokenizer.decode(row, skip_special_tokens=True)), stops) for row in rows]
+    return [texts[start : start + count] for start in range(0, len(texts), count)]
+
+
+class _Likeliest(LogitsProcessor):
+    """Keeps the log-probability of the likeliest token of each step, which greedy decoding takes."""
+
+    def __init__(self) -> None:
+        self.logprobs: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.logprobs.append(scores.float().amax(-1) - scores.float().logsumexp(-1))
+        return scores
+
+
+def _written(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], logprobs: list[float], stops: Sequence[str]
+) -> Written:
+    """Cut an answer before its first stop string, and its tokens where their text is whole."""
+
+    def text(count: int) -> str:
+        return _until_stop(str(tokenizer.decode(ids[:count], skip_special_tokens=True)), stops)
+
+    whole = text(len(ids))
+    tokens = next(count for count in range(len(ids) + 1) if text(count) == whole)
+    return Written(whole, logprobs[:tokens])
+
+
+def _until_stop(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
+        text = text.split(stop)[0]
+    return text.strip()
 
 
 def _causal_lm(model: nn.Module) -> PreTrainedModel:

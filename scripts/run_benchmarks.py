@@ -17,7 +17,7 @@ from train.evaluation.benchmarks import load_benchmarks
 from train.evaluation.compare import write_items
 from train.evaluation.evaluate import Evaluation, evaluate, mean_metrics
 from train.evaluation.free_answers import generation_settings
-from train.evaluation.metrics import SENTENCES
+from train.evaluation.metrics import JUDGED
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
@@ -51,8 +51,8 @@ def table(evaluation: Evaluation) -> str:
     for name, figures in evaluation.retention.items():
         for metric in [metric for metric in figures if metric != "n"]:
             lines.append(f"{name:<12} {metric:<22} {int(figures['n']):>6} {figures[metric]:>8.3f}")
-    rated = any("hallucination_rate" in records[0]["metrics"] for records in evaluation.records.values())
-    return "\n".join([*lines, *([SENTENCES] if rated else [])])
+    rated = any("verdict" in records[0] for records in evaluation.records.values())
+    return "\n".join([*lines, *([JUDGED] if rated else [])])
 
 
 def _check_output(json: Path | None, items: Path | None) -> None:

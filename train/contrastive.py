@@ -16,17 +16,21 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from data.examples import Example
 from eavss.blocks import find_blocks
+from eavss.profile import LayerProfile
 from eavss.selectors import check_layers
 from train.batching.encoding import Encoder
 from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.calibration import calibrate_sets, carried, write_confidence
 from train.evaluation.compare import compare_evaluations
-from train.evaluation.evaluate import evaluate
-from train.evaluation.free_answers import generation_settings
-from train.evaluation.records import Comparison
+from train.evaluation.evaluate import evaluate, free_answers
+from train.evaluation.free_answers import FreeAnswers, generation_settings
+from train.evaluation.knowledge import probe_knowledge, write_knowledge
+from train.evaluation.records import Carried, Comparison
 from train.model.loading import load_adapted, load_model
 from train.model.lora import lora_targets
 from train.model.tokenizer import load_tokenizer
 from train.plan import TrainFigures
+from train.publishing.hub import HubRepo
 from train.publishing.publish import Export, hub_repo, push_run
 from train.publishing.report import comparison_table, write_results
 from train.publishing.run_folder import Results
@@ -42,28 +46,27 @@ from train.selection.layers_file import LayersRecord, layers_record, write_profi
 from train.selection.scoring import score, select
 from train.training import TrainingSetup, fine_tune, make_scoring_batches, make_training_examples, make_training_pairs
 
-_WRITTEN = "results.json, report.html, layers.json, layers.png, pairs.safetensors, adapter/, items/"
+_WRITTEN = "results.json, report.html, confidence.json, layers.json, layers.png, pairs.safetensors, adapter/, items/"
 _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
 
 
 def main(args: EavssArguments, training: TrainingArguments) -> Results:
     """Run the whole job and return what `results.json` holds."""
-    output, seed = Path(str(training.output_dir)), training.seed
-    checkpoint = find_checkpoint(training)
-    set_seed(seed)
-    say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
-    repo = from_main(lambda: hub_repo(training, args.hub_overwrite))
+    output, seed, checkpoint = Path(str(training.output_dir)), training.seed, find_checkpoint(training)
+    repo = _begin(args, training)
 
     _banner("Model and data")
     tokenizer = load_tokenizer(args.base_model)
     encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
     benchmarks = load_benchmarks(args.evaluation, seed)
     pools = args.source.training_pools(args.dataset)
-    model = load_model(args.base_model, training)
-    _check_blocks(model, args)
+    model = _load_base(args, training)
     examples = make_training_examples(pools, model, tokenizer, args, seed)
-    say(f"{args.dataset}: {len(examples)} training questions; evaluation on {', '.join(map(str, benchmarks))}")
     _write_inputs(output, examples, recipe_text(args, training))
+    say(f"{args.dataset}: {len(examples)} training questions; evaluation on {', '.join(map(str, benchmarks))}")
+    if args.knowledge_samples:
+        asker = FreeAnswers.of(model, tokenizer, args.evaluation, {})
+        write_knowledge(output, probe_knowledge(model, asker, examples, args.knowledge_samples, seed))
 
     _banner("Score")
     profile = score(model, make_scoring_batches(examples, encoder, args, seed))
@@ -71,9 +74,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> Results:
     _banner("Select")
     choice = select(profile, args.selection, seed)
     layers = layers_record(profile, choice, model=args.model_name_or_path, dataset=args.dataset, seed=seed)
-    say(f"selected blocks {layers['selected']} of {len(layers['layers'])} ({layers['selector']})")
-    say(layers["stability"]["verdict"])
-    write_profile(output, layers, profile)
+    _record(output, layers, profile)
 
     _banner("Evaluate before training")
     before = evaluate(model, tokenizer, benchmarks, args.evaluation, "before")
@@ -87,14 +88,25 @@ def main(args: EavssArguments, training: TrainingArguments) -> Results:
     adapted = load_adapted(args.base_model, training, output / "adapter")
     after = evaluate(adapted, tokenizer, benchmarks, args.evaluation, "after")
 
+    _banner("Calibrate")
+    free = free_answers(adapted, tokenizer, args.evaluation)
+    calibrations = calibrate_sets(free, benchmarks, args.evaluation, examples)
+    write_confidence([output, output / "adapter"], calibrations, args.dataset)
+
     _banner("Results")
-    results = _results(args, layers, figures, compare_evaluations(before, after, seed))
+    change = compare_evaluations(before, after, seed)
+    results = _results(args, layers, figures, change, carried(calibrations, after.judged))
     write_results(output, results, before, after)
     say(f"selected blocks {layers['selected']}\n{comparison_table(results)}\nwritten to {output}: {_WRITTEN}")
-    if repo is not None:
-        export = Export(args.hub_merged, base_model=args.hub_base_model, license=args.hub_license)
-        push_run(output, repo, args.base_model, export)
+    _push(output, repo, args)
     return results
+
+
+def _begin(args: EavssArguments, training: TrainingArguments) -> HubRepo | None:
+    """Seed everything, and check before anything is computed that the run may be pushed."""
+    set_seed(training.seed)
+    say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
+    return from_main(lambda: hub_repo(training, args.hub_overwrite))
 
 
 @on_main_process
@@ -105,7 +117,9 @@ def _write_inputs(output: Path, examples: list[Example], recipe: str) -> None:
     write_text(output / "recipe.yaml", recipe)
 
 
-def _results(args: EavssArguments, layers: LayersRecord, train: TrainFigures, comparison: Comparison) -> Results:
+def _results(
+    args: EavssArguments, layers: LayersRecord, train: TrainFigures, comparison: Comparison, confidence: Carried
+) -> Results:
     """Put together what `results.json` holds."""
     return {
         "model": args.model_name_or_path,
@@ -115,17 +129,34 @@ def _results(args: EavssArguments, layers: LayersRecord, train: TrainFigures, co
         "benchmarks": comparison["benchmarks"],
         "retention": comparison["retention"],
         "train": train,
+        "confidence": confidence,
         "generation": generation_settings(args.evaluation.prompt_style),
         "command": command_line(),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     }
 
 
-def _check_blocks(model: PreTrainedModel, args: EavssArguments) -> None:
-    """Refuse blocks and linear layers that the model does not have, before anything is computed."""
+def _load_base(args: EavssArguments, training: TrainingArguments) -> PreTrainedModel:
+    """Load the base, and refuse blocks and linear layers that it does not have, before anything is computed."""
+    model = load_model(args.base_model, training)
     if args.layers is not None:
         check_layers(args.layers, len(find_blocks(model).modules))
     lora_targets(model, args.lora)
+    return model
+
+
+def _push(output: Path, repo: HubRepo | None, args: EavssArguments) -> None:
+    """Push the finished run, where the recipe names a repo."""
+    if repo is not None:
+        export = Export(args.hub_merged, base_model=args.hub_base_model, license=args.hub_license)
+        push_run(output, repo, args.base_model, export)
+
+
+def _record(output: Path, layers: LayersRecord, profile: LayerProfile) -> None:
+    """Say which blocks were selected, and write down why."""
+    write_profile(output, layers, profile)
+    say(f"selected blocks {layers['selected']} of {len(layers['layers'])} ({layers['selector']})")
+    say(layers["stability"]["verdict"])
 
 
 def _banner(title: str) -> None:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.examples import Example
 from eavss.encoding import text_ids
 from eavss.generation import ending_ids, padded_left, plain_generation
-from train.base.written_store import reuse_or_write
+from train.model.written_store import reuse_or_write
 from train.runtime.distributed import map_sharded
 from train.runtime.seeding import random_stream
 

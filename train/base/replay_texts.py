@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eavss.batches import TokenSequence
 from eavss.generation import plain_generation
-from train.base.written_store import reuse_or_write
 from train.batching.pairs import ReplayText
+from train.model.written_store import reuse_or_write
 from train.runtime.distributed import map_sharded
 from train.runtime.seeding import random_stream
 

@@ -26,12 +26,14 @@ class Encoder:
             are joined as they stand in any style.
         max_length: see `eavss.batches.join`.
         shots: for the plain style, examples by set that are shown with their answers before the question.
+        common_shots: the examples that are shown for sets without shots of their own.
     """
 
     tokenizer: PreTrainedTokenizerBase
     prompt_style: str
     max_length: int
     shots: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    common_shots: Sequence[Example] = ()
 
     def __post_init__(self) -> None:
         if self.prompt_style == "chat" and not self.tokenizer.chat_template:
@@ -85,7 +87,8 @@ class Encoder:
         if self.prompt_style == "chat":
             return render(self.tokenizer, _messages(example), add_generation_prompt=True)
         system = f"{example.system}\n\n" if example.system else ""
-        shown = [shot for shot in self.shots.get(example.dataset, ()) if shot.question != example.question]
+        known = self.shots.get(example.dataset, self.common_shots)
+        shown = [shot for shot in known if shot.question != example.question]
         shots = "".join(f"Question: {shot.question}\nAnswer: {shot.truthful[0]}\n\n" for shot in shown)
         return f"{system}{shots}Question: {example.question}\nAnswer:"
 

@@ -69,12 +69,14 @@ class Benchmark:
 
     Args:
         name: the set's name, or that of the user's own data.
+        dataset: what a recipe calls the set, which differs from the name for a file.
         split: the split that the questions are from.
         questions: the questions, in the order of evaluation.
         shots: training questions to show before each question.
     """
 
     name: str
+    dataset: str
     split: str
     questions: list[Question]
     shots: Sequence[Example] = ()
@@ -114,10 +116,10 @@ def _load(name: str, dataset: str, settings: EvaluationSettings, seed: int) -> B
         Question(example, *_contrasted(example, seed), other) for example, other in zip(examples, others, strict=True)
     ]
     if settings.prompt_style == "harness" or not settings.num_fewshot:
-        return Benchmark(name, source.evaluated_rows(dataset), questions)
+        return Benchmark(name, dataset, source.evaluated_rows(dataset), questions)
     train = source.split(dataset).train
     shots = sorted(train, key=lambda shot: hash_fraction(f"{seed} {shot.question}"))[: settings.num_fewshot]
-    return Benchmark(name, source.evaluated_rows(dataset), questions, shots)
+    return Benchmark(name, dataset, source.evaluated_rows(dataset), questions, shots)
 
 
 def _contrasted(example: Example, seed: int) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from train.evaluation.answered import Answered, compare_answered, judged_answers, over_declined
 from train.evaluation.evaluate import Evaluation, mean_metrics
 from train.evaluation.records import BenchmarkResult, Comparison, QuestionRecord
 from train.evaluation.statistics import compare
@@ -35,6 +36,10 @@ def _compare_set(before: list[QuestionRecord], after: list[QuestionRecord], seed
         "change": compare([r["metrics"] for r in before], [r["metrics"] for r in after], seed),
         "length_rule": mean_metrics(before, "length_rule"),
     }
+    if "verdict" in before[0]:
+        old, new = Answered.of(judged_answers(before)), Answered.of(judged_answers(after))
+        result["change"] |= compare_answered(old, new, seed)
+        result["over_declined"] = over_declined(old, new)
     if "hidden" in before[0]:
         result["hidden"] = {
             "before": mean_metrics(before, "hidden"),

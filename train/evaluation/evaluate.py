@@ -1,5 +1,6 @@
 """Evaluate a model: every benchmark, its free answers, and what training cost."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
@@ -8,12 +9,15 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.dataset import CONTRAST_ACCURACY
+from data.examples import Example
+from data.judge import judge
 from data.sets import SETS
 from eavss.batches import TokenSequence
 from train.batching.cuts import say_cuts
 from train.batching.encoding import Encoder
+from train.evaluation.answered import Answered, Judged, judged_answers
 from train.evaluation.benchmarks import Benchmark, Question
-from train.evaluation.free_answers import FreeAnswers
+from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
 from train.evaluation.metrics import ContrastAccuracy, compute, free_answer, length_rule
 from train.evaluation.records import QuestionRecord
@@ -36,6 +40,11 @@ class Evaluation:
     splits: dict[str, str]
     retention: dict[str, dict[str, float]]
 
+    @property
+    def judged(self) -> dict[str, list[Judged]]:
+        """The answers to the sets that were asked freely."""
+        return {name: judged_answers(records) for name, records in self.records.items() if "verdict" in records[0]}
+
 
 def evaluate(
     model: PreTrainedModel | PeftModel,
@@ -48,7 +57,7 @@ def evaluate(
     shots = {benchmark.questions[0].example.dataset: benchmark.shots for benchmark in benchmarks if benchmark.shots}
     encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots)
     scorer = AnswerScorer(model, encoder, settings.token_budget)
-    free = FreeAnswers(model, encoder, settings.token_budget) if settings.free_answers else None
+    free = free_answers(model, tokenizer, settings, shots)
     records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)
     splits = {benchmark.name: benchmark.split for benchmark in benchmarks}
     if settings.retention and settings.source.root == "samples":
@@ -56,6 +65,16 @@ def evaluate(
         return Evaluation(records, splits, {})
     retention = measure_retention(scorer, settings.retention, settings.source.root, settings.retention_limit)
     return Evaluation(records, splits, retention)
+
+
+def free_answers(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EvaluationSettings,
+    shots: Mapping[str, Sequence[Example]] | None = None,
+) -> FreeAnswers | None:
+    """Return what lets the model answer in its own words; None where the settings ask for no such answers."""
+    return FreeAnswers.of(model, tokenizer, settings, shots or {}) if settings.free_answers else None
 
 
 @dataclass(frozen=True)
@@ -144,22 +163,26 @@ class Evaluator:
         return [scores[question.right].per_token, scores[question.wrong].per_token]
 
     def _add_free_answers(self, benchmark: Benchmark, records: list[QuestionRecord], description: str) -> None:
-        rule = SETS[benchmark.name].free_answers if benchmark.name in SETS else None
+        examples = [question.example for question in benchmark.questions]
+        rule = rule_of(examples[0])
         if self.free is None or rule is None:
             return
-        examples = [question.example for question in benchmark.questions]
         answers = self.free(examples, f"{description}: answers to {benchmark.name}")
         for record, example, answer in zip(records, examples, answers, strict=True):
-            record["answer"] = answer
-            record["metrics"] |= free_answer(answer, example.aliases, rule.normalise)
+            record["answer"] = answer.text
+            record["confidence"] = None if answer.confidence is None else answer.confidence._asdict()
+            record["verdict"] = judge(answer.text, example.aliases, example.question)
+            record["metrics"] |= free_answer(answer.text, example.aliases, rule.normalise, record["verdict"])
 
 
 def mean_metrics(
     records: list[QuestionRecord], kind: Literal["metrics", "hidden", "length_rule"] = "metrics"
 ) -> dict[str, float]:
-    """Return the mean of each metric of one kind over a set's questions."""
+    """Return the mean of each metric of one kind over a set's questions, and those that only a set has."""
     means = {name: fmean(record[kind][name] for record in records) for name in records[0][kind]}
     if CONTRAST_ACCURACY in means:
         truthful, hallucinated = zip(*(record["per_token"][kind] for record in records), strict=True)
         means |= compute(ContrastAccuracy, truthful=truthful, hallucinated=hallucinated)
+    if kind == "metrics" and "verdict" in records[0]:
+        means |= Answered.of(judged_answers(records)).metrics()
     return means

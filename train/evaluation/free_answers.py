@@ -1,77 +1,148 @@
 """Let a model answer questions in its own words, greedily, with the questions divided among the ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
-import torch
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from data.answers import without_case_and_punctuation
+from data.dataset import FreeAnswerRule
 from data.examples import Example
 from data.sets import SETS
+from eavss.asking import CHAT_TOKENS, NEW_TOKENS, SHOTS, STOP
 from eavss.batches import group_by_length
-from eavss.generation import ending_ids, padded_left, plain_generation
+from eavss.confidence import Confidence, confidence_of
+from eavss.generation import answer_greedily, plain_generation, sample_answers
 from train.batching.encoding import Encoder
+from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import map_sharded
+from train.runtime.seeding import random_stream
 
 _HARNESS_NEW_TOKENS = 256
-_NEW_TOKENS = 32
-_STOPS = ("\n",)
+_STOPS = (STOP,)
+# A step of generation computes one token a row, so that more rows cost little.
+_BUDGETS = 4
+# What a user's own questions with answers are judged by.
+OWN_RULE = FreeAnswerRule(without_case_and_punctuation, _STOPS)
+
+
+class FreeAnswer(NamedTuple):
+    """What a model said, without the space around it, and how sure it was; None where it said nothing."""
+
+    text: str
+    confidence: Confidence | None
+
+
+def asking_encoder(encoder: Encoder) -> Encoder:
+    """Return the encoder that questions are asked with: in the plain style, after five answered ones of our own.
+
+    Without any, a base model often writes nothing, which is a habit of the prompt and no honesty.
+    """
+    examples = [Example("shots", question, (answer,)) for question, answer in SHOTS]
+    return replace(encoder, common_shots=examples)
 
 
 @dataclass(frozen=True)
 class FreeAnswers:
     """Lets a model answer greedily, until a stop string or the end-of-sequence.
 
-    In the harness style, prompts, stop strings and the limit of 256 tokens are lm-evaluation-harness's; otherwise an
-    answer ends with its line, after 32 tokens at most.
+    In the harness style, prompts, stop strings and the limit of 256 tokens are lm-evaluation-harness's. In the plain
+    style an answer ends with its line, after 32 tokens at most; under a chat template after 64.
 
     Args:
         model: a whole causal LM.
         encoder: makes the prompts.
-        token_budget: padded prompt tokens in a batch, room for the answer included.
+        token_budget: a quarter of the padded tokens in a batch, room for the answers included.
     """
 
     model: PreTrainedModel | PeftModel
     encoder: Encoder
     token_budget: int
 
-    def __call__(self, examples: Sequence[Example], description: str) -> list[str]:
-        """Return the answer to each example, without the space around it."""
-        harness = self.encoder.prompt_style == "harness"
-        limit = _HARNESS_NEW_TOKENS if harness else _NEW_TOKENS
+    @staticmethod
+    def of(
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EvaluationSettings,
+        shots: Mapping[str, Sequence[Example]],
+    ) -> "FreeAnswers":
+        """Let a model answer under the settings of an evaluation; `shots` replace our own where a set has some."""
+        encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots)
+        return FreeAnswers(model, asking_encoder(encoder), settings.token_budget)
+
+    def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:
+        """Return the answer to each example."""
         prompts = [self.encoder.prompt_ids(example) for example in examples]
-        stops = [_harness_stops(example) if harness else _STOPS for example in examples]
-        groups = list(group_by_length([len(prompt) + limit for prompt in prompts], self.token_budget))
+        settings = [self._settings(example) for example in examples]
+        lengths = [len(prompt) + limit for prompt, (_, limit) in zip(prompts, settings, strict=True)]
+        groups = list(group_by_length(lengths, _BUDGETS * self.token_budget))
         self.model.eval()
         answered = map_sharded(
-            lambda group: self._answer([prompts[i] for i in group], stops[group[0]], limit), groups, description
+            lambda group: self._answer([prompts[i] for i in group], *settings[group[0]]), groups, description
         )
         found = dict(zip(chain(*groups), chain(*answered), strict=True))
         return [found[i] for i in range(len(examples))]
 
-    @torch.no_grad()
-    def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[str]:
-        tokenizer = self.encoder.tokenizer
-        # Padding after the end is removed with the special tokens, so it has to be one of them.
-        pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        inputs = padded_left(prompts, pad_id, next(self.model.parameters()).device)
+    def samples(self, examples: Sequence[Example], count: int, seed: int, description: str) -> list[list[str]]:
+        """Return `count` sampled answers to each example, at temperature 1.
+
+        They depend on the seed and on the batches, and not on how many ranks share the batches.
+        """
+        prompts = [self.encoder.prompt_ids(example) for example in examples]
+        stops, limit = self._settings(examples[0])
+        lengths = [(len(prompt) + limit) * count for prompt in prompts]
+        groups = list(group_by_length(lengths, _BUDGETS * self.token_budget))
+
+        def sample(group: list[int]) -> list[list[str]]:
+            with random_stream(seed * 1_000_003 + group[0]), plain_generation(self.model):
+                return sample_answers(
+                    self.model,
+                    self.encoder.tokenizer,
+                    [prompts[i] for i in group],
+                    stops=stops,
+                    limit=limit,
+                    count=count,
+                )
+
+        self.model.eval()
+        sampled = map_sharded(sample, groups, description)
+        found = dict(zip(chain(*groups), chain(*sampled), strict=True))
+        return [found[i] for i in range(len(examples))]
+
+    def _settings(self, example: Example) -> tuple[Sequence[str], int]:
+        """Return the strings that end an answer, and the most tokens that it has."""
+        if self.encoder.prompt_style == "harness":
+            return _harness_stops(example), _HARNESS_NEW_TOKENS
+        chat = self.encoder.prompt_style == "chat" and not example.verbatim
+        return ((), CHAT_TOKENS) if chat else (_STOPS, NEW_TOKENS)
+
+    def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[FreeAnswer]:
         # The harness keeps the settings of the model's folder, such as a repetition penalty.
         harness = self.encoder.prompt_style == "harness"
         with nullcontext() if harness else plain_generation(self.model):
-            generated = self.model.generate(  # type: ignore[operator] # (torch's __getattr__)
-                **inputs,
-                do_sample=False,
-                max_new_tokens=limit,
-                pad_token_id=pad_id,
-                eos_token_id=ending_ids(self.model, tokenizer, self.encoder.end_ids[-1:]) or None,
-                stop_strings=list(stops),
-                tokenizer=tokenizer,
+            written = answer_greedily(
+                self.model,
+                self.encoder.tokenizer,
+                prompts,
+                stops=stops,
+                limit=limit,
+                ends=self.encoder.end_ids[-1:],
             )
-        texts = tokenizer.batch_decode(generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return [_until(text, stops).strip() for text in texts]
+        return [FreeAnswer(text, confidence_of(logprobs) if text else None) for text, logprobs in written]
+
+
+def rule_of(example: Example) -> FreeAnswerRule | None:
+    """Return how free answers to questions of this kind are judged; None where they are not asked freely.
+
+    A user's own questions are, if they came with right answers alone.
+    """
+    if example.dataset in SETS:
+        return SETS[example.dataset].free_answers
+    return None if any(wrong.origin == "dataset" for wrong in example.wrong_answers) else OWN_RULE
 
 
 def generation_settings(prompt_style: str) -> str:
@@ -84,9 +155,3 @@ def generation_settings(prompt_style: str) -> str:
 def _harness_stops(example: Example) -> tuple[str, ...]:
     rule = SETS[example.dataset].free_answers if example.dataset in SETS else None
     return rule.stops if rule else _STOPS
-
-
-def _until(text: str, stops: Sequence[str]) -> str:
-    for stop in stops:
-        text = text.split(stop)[0]
-    return text

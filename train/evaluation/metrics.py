@@ -1,7 +1,6 @@
 """Metrics of one question, of which a set's figure is the mean. docs/evaluation.md defines each of them."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
@@ -10,21 +9,18 @@ from typing import Any
 import datasets
 import evaluate
 
-from data.answers import answer_forms, is_same_answer
+from data.answers import answer_forms
 from data.dataset import CONTRAST_ACCURACY
+from data.judge import Verdict
 from train.evaluation.likelihood import AnswerLogprob
 
-# What a reader of the rate must know, because exact comparison cannot see it.
-SENTENCES = (
-    "hallucination_rate counts a right answer inside a sentence as a hallucination; read f1 and answer_words beside it"
+# What a reader of the table must know.
+JUDGED = (
+    "right, wrong and declined are judged: a right answer inside a sentence is right if an alias stands whole in it; "
+    "exact_match counts it as wrong"
 )
-_ABSTENTION = re.compile(
-    r"^(i'?m )?(sorry,? )?("
-    r"(i have )?no comment|(i|we) (do not|don'?t) know|(i am|i'?m) (not sure|unable to)|not sure|"
-    r"(i|we) (cannot|can'?t|can not) (answer|say|tell)|unknown(?=\W*$)|n/a(?=\W*$)"
-    r")",
-    re.IGNORECASE,
-)
+# The confidence targets of the penalised score, in per cent.
+_TARGETS = (50, 75, 90)
 
 
 def prefers_truth(truthful: float, hallucinated: float) -> bool:
@@ -100,26 +96,35 @@ def ranking(scores: Sequence[float], labels: Sequence[int]) -> dict[str, float]:
     }
 
 
-def free_answer(answer: str, aliases: Iterable[str], normalise: Callable[[str], str]) -> dict[str, float]:
+def free_answer(
+    answer: str, aliases: Iterable[str], normalise: Callable[[str], str], verdict: Verdict
+) -> dict[str, float]:
     """Return the metrics of a generated answer against every alias.
 
+    - right, wrong, declined, empty: 1 for what the judge says (`data.judge`), 0 for the others.
+    - truthfulness: right less wrong (TruthRL, Wei et al., 2025, arXiv 2509.25760).
+    - penalised_50, _75, _90: 1 if right, 0 if declined or empty, and -t / (1 - t) if wrong, for t = .5, .75, .9 (Kalai
+      et al., 2025, arXiv 2509.04664).
     - exact_match: it equals an alias after `normalise`, the set's rule in lm-evaluation-harness.
     - f1: SQuAD's token F1, the best over aliases, of words as `data.answers` compares them.
-    - abstention_rate: it is empty, or a refusal such as "I don't know", and no alias.
-    - hallucination_rate: it is no abstention, and not the same as an alias by either rule. A right answer inside a
-      sentence counts as one.
+    - abstention_rate: declined or empty. hallucination_rate: wrong.
     - empty_or_degenerate: it is empty, or repeats one word four times in a row.
     - answer_words: its number of words.
     """
     aliases = list(aliases)
     exact = bool(normalise(answer)) and normalise(answer) in {normalise(alias) for alias in aliases}
-    right = exact or is_same_answer(answer, aliases)
-    abstained = not answer.strip() or bool(_ABSTENTION.match(answer.strip().replace("\u2019", "'")))
+    right, wrong = float(verdict == "right"), float(verdict == "wrong")
     return {
+        "right": right,
+        "wrong": wrong,
+        "declined": float(verdict == "declined"),
+        "empty": float(verdict == "empty"),
+        "truthfulness": right - wrong,
+        **{f"penalised_{target}": right - wrong * target / (100 - target) for target in _TARGETS},
         "exact_match": float(exact),
         "f1": max(token_f1(answer, alias) for alias in aliases),
-        "abstention_rate": float(abstained and not right),
-        "hallucination_rate": float(not right and not abstained),
+        "abstention_rate": float(verdict in ("declined", "empty")),
+        "hallucination_rate": wrong,
         "empty_or_degenerate": float(not answer.strip() or _repeats(answer)),
         "answer_words": float(len(answer.split())),
     }

@@ -2,6 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
+from data.judge import Verdict
 from train.evaluation.statistics import Change
 
 
@@ -32,7 +33,9 @@ class QuestionRecord(TypedDict):
         per_token: for each way to pose the question, the log-probability per token of `truthful` and of `wrong`.
         length_rule: what the length of the answers alone would score.
         choices: every answer that was scored.
-        answer: the model's free answer; absent where it was not asked for.
+        answer: the model's free answer; absent where it was not asked for, as the next two.
+        verdict: whether it is right, wrong, declined or empty (`data.judge`).
+        confidence: how sure the model was (`eavss.confidence.Confidence`); None where it said nothing.
     """
 
     question: str
@@ -44,6 +47,8 @@ class QuestionRecord(TypedDict):
     length_rule: dict[str, float]
     choices: list[ChoiceRecord]
     answer: NotRequired[str]
+    verdict: NotRequired[Verdict]
+    confidence: NotRequired[dict[str, float] | None]
 
 
 class HiddenControl(TypedDict):
@@ -71,6 +76,8 @@ class BenchmarkResult(TypedDict):
         change: how each metric changed.
         hidden: the question-hidden control, where it was measured.
         length_rule: what the length of the answers alone would score.
+        over_declined: of the questions that were answered right before, the share that is declined or empty after;
+            None where none was right.
     """
 
     n: int
@@ -80,6 +87,25 @@ class BenchmarkResult(TypedDict):
     change: dict[str, Change]
     hidden: NotRequired[HiddenControl]
     length_rule: dict[str, float]
+    over_declined: NotRequired[float | None]
+
+
+class Kept(TypedDict):
+    """What a threshold does on other questions than those that it was chosen on.
+
+    Args:
+        kept: the share of the right answers that it keeps; None where none was right.
+        wrong: the share of all questions that are still answered wrong.
+        answered: the share of all questions that are answered.
+    """
+
+    kept: float | None
+    wrong: float
+    answered: float
+
+
+# What each shipped threshold does on each evaluated set: {calibrated on: {set: {keep: ...}}}.
+Carried = dict[str, dict[str, dict[str, Kept]]]
 
 
 class RetentionResult(TypedDict):

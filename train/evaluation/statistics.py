@@ -53,6 +53,11 @@ def paired_interval(
     return float(low), float(high)
 
 
+def question_draws(questions: int, seed: int) -> Floats:
+    """Return how often each of n questions is drawn in 2000 draws of n with replacement, (2000, n)."""
+    return _multinomial([seed, questions], questions).astype(np.float64)
+
+
 def mcnemar_p(before: Sequence[float], after: Sequence[float]) -> float:
     """Return the two-sided p-value of the exact McNemar (1947) test that as many questions were lost as won.
 

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data.sets import ALL, SETS
-from train.publishing.rows import footnotes, metric_rows
+from train.publishing.rows import asked_rows, footnotes, metric_rows
 from train.publishing.run_folder import Results, Run
 from train.runtime.files import write_text
 
@@ -66,6 +66,7 @@ def make_card(run: Run, repo_id: str, base: str, *, merged: bool, license: str |
         results=results,
         layers=run.layers,
         rows=metric_rows(results),
+        asked=asked_rows(results),
         footnotes=footnotes(results),
         research_only=_research_only(results),
         recipe=run.recipe,

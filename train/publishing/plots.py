@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from train.losses import TERMS
-from train.publishing.rows import MetricRow
+from train.publishing.rows import AskedRow, MetricRow
 
 _LOGPROBS = (("logps/chosen", "truthful"), ("logps/rejected", "hallucinated"))
 _STYLES = ("-", "--", ":", "-.")
@@ -60,6 +60,49 @@ def plot_changes(rows: Sequence[MetricRow]) -> bytes:
         text.set_parse_math(False)  # a set's name is the user's
     axes.set_xlabel("change (orange);\nquestion-specific gain (grey)")
     axes.spines[["top", "right", "left"]].set_visible(False)
+    return _png(figure)
+
+
+_COLOURS = {"right": "#15803d", "wrong": "#b91c1c", "declined": "#94a3b8", "empty": "#e2e8f0"}
+
+
+def plot_asked(rows: Sequence[AskedRow]) -> bytes:
+    """Draw the shares of right, wrong, declined and empty answers as one bar for each set, before and after."""
+    figure = Figure(figsize=(6, 1.2 + 0.36 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    heights = range(len(rows) - 1, -1, -1)
+    left = [0.0] * len(rows)
+    for verdict, colour in _COLOURS.items():
+        widths = [row.shares[verdict] for row in rows]
+        axes.barh(heights, widths, left=left, color=colour, label=verdict)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.set_yticks(heights, [f"{row.set} {row.when}" for row in rows])
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)  # a set's name is the user's
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the questions asked")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return _png(figure)
+
+
+def plot_risk(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> bytes:
+    """Draw the share wrong over the share answered, as the threshold falls; one panel for each set.
+
+    Args:
+        curves: {set: {before or after: [[share answered, share wrong], ...]}}.
+    """
+    figure = Figure(figsize=(6, 2.6 * len(curves)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(curves), 1, squeeze=False)[:, 0]
+    for axes, (name, by_time) in zip(panels, curves.items(), strict=True):
+        for (when, points), colour, style in zip(by_time.items(), (_CONTROL, _OURS), ("--", "-"), strict=True):
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=when)
+        axes.set_ylabel(f"{name}: share wrong", parse_math=False)
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("share answered, the surest answers first")
     return _png(figure)
 
 

@@ -1,5 +1,6 @@
 """Export a run's result so that others can load it, and push it to the Hub."""
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from train.publishing.hub import HubRepo
 from train.publishing.run_folder import Run
 from train.recipe.settings import BaseModel
 from train.runtime.distributed import on_main_process, say
+
+_CONFIDENCE = "confidence.json"
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Export:
     license: str | None = None
 
     def write(self, adapter: Adapter, run: Run | None, target: Path, name: str) -> None:
-        """Write the checkpoint, check it in a fresh process, and add the model card of `run`.
+        """Write the checkpoint, check it in a fresh process, and add the model card of `run`
+        and the adapter's `confidence.json`, where there are any.
 
         Args:
             adapter: the adapter to export.
@@ -53,6 +57,9 @@ class Export:
             export_merged(adapter, target, self.dtype, self.max_shard_size)
         else:
             export_adapter(adapter, target, base)
+        confidence = adapter.folder / _CONFIDENCE
+        if confidence.is_file():
+            shutil.copyfile(confidence, target / _CONFIDENCE)
         if card is not None:
             card.write(target)
 

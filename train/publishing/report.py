@@ -1,17 +1,18 @@
 """Report a run at its end: the table for the terminal, `items/`, `results.json` and `report.html`."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from eavss.confidence import risk_coverage
 from train.evaluation.compare import write_items
 from train.evaluation.evaluate import Evaluation
 from train.evaluation.statistics import Change
-from train.publishing.plots import plot_changes, plot_training
-from train.publishing.rows import footnotes, metric_rows
+from train.publishing.plots import plot_asked, plot_changes, plot_risk, plot_training
+from train.publishing.rows import DERIVED, VERDICTS, asked_rows, footnotes, metric_rows
 from train.publishing.run_folder import Item, QuestionRecord, Results, Run
 from train.runtime.distributed import on_main_process
 from train.runtime.files import write_json, write_text
@@ -20,10 +21,13 @@ from train.runtime.files import write_json, write_text
 def comparison_table(results: Results) -> str:
     """Return the table of metrics before and after training as text, with what training cost below it."""
     lines = [
+        *_asked_lines(results),
         f"{'set':<12} {'metric':<20} {'n':>5} {'before':>8} {'after':>8} {'change':>8}   {'95% interval':<17} "
-        f"{'on the question':>17}"
+        f"{'on the question':>17}",
     ]
     for row in metric_rows(results):
+        if row.metric in DERIVED:
+            continue
         low, high = row.change["interval"]
         gain = row.question_gain
         shown_gain = "" if gain is None else f"{gain['difference']:+.3f} {_mark(gain)}"
@@ -38,6 +42,16 @@ def comparison_table(results: Results) -> str:
                 n = int(figures["before"]["n"])
                 lines.append(f"{name:<12} {metric:<20} {n:>5} {before:>8.3f} {after:>8.3f} {after - before:>+8.3f}")
     return "\n".join([*lines, *footnotes(results)])
+
+
+def _asked_lines(results: Results) -> list[str]:
+    """Return what users see first: of the questions asked, how many were answered right, wrong, or not."""
+    rows = asked_rows(results)
+    if not rows:
+        return []
+    head = f"{'asked':<12} {'':<8} {'n':>5} " + " ".join(f"{verdict:>9}" for verdict in VERDICTS)
+    shares = [" ".join(f"{row.shares[verdict]:>9.3f}" for verdict in VERDICTS) for row in rows]
+    return [head, *(f"{row.set:<12} {row.when:<8} {row.n:>5} {own}" for row, own in zip(rows, shares, strict=True)), ""]
 
 
 def _mark(change: Change) -> str:
@@ -82,6 +96,19 @@ def flipped_questions(items: Sequence[Item]) -> FlippedQuestions:
     )
 
 
+def risk_curves(items: Mapping[str, Sequence[Item]]) -> dict[str, dict[str, list[list[float]]]]:
+    """Return the risk-coverage curve of the summed log-probability: {set: {before or after: points}}."""
+    curves: dict[str, dict[str, list[list[float]]]] = {}
+    for name, questions in items.items():
+        for when in ("before", "after"):
+            records = [question[when] for question in questions]  # type: ignore[literal-required]
+            given = [record for record in records if record["verdict"] in ("right", "wrong")]
+            confidences = [(record["confidence"] or {})["summed"] for record in given]
+            right = [record["verdict"] == "right" for record in given]
+            curves.setdefault(name, {})[when] = risk_coverage(confidences, right, len(records))
+    return curves
+
+
 def _per_token(record: QuestionRecord) -> tuple[float, float]:
     truthful, wrong = record["per_token"]["metrics"][:2]
     return truthful, wrong
@@ -96,11 +123,16 @@ def write_report(run: Run) -> None:
         "changes": plot_changes(rows),
         "training": plot_training(train["log"], train["loss_weights"]),
     }
+    asked = asked_rows(run.results)
+    if asked:
+        items = {name: run.items(name) for name in dict.fromkeys(row.set for row in asked)}
+        pictures |= {"asked": plot_asked(asked), "risk": plot_risk(risk_curves(items))}
     environment = Environment(loader=PackageLoader("train.publishing"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html").render(
         results=run.results,
         layers=run.layers,
         rows=rows,
+        asked=asked,
         footnotes=footnotes(run.results),
         pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
         recipe=run.recipe,

@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict, cast
 import yaml
 
 from train.evaluation.compare import item_file
-from train.evaluation.records import Comparison, QuestionRecord
+from train.evaluation.records import Carried, Comparison, QuestionRecord
 from train.plan import TrainFigures
 from train.runtime.errors import RecipeError
 from train.selection.layers_file import LayersRecord
@@ -27,6 +27,8 @@ class Results(Comparison):
         retention: the cost of training by text set.
         train: what training took.
         generation: the settings that free answers were written with; absent in runs before version 0.3.
+        confidence: what each shipped threshold does on each evaluated set: {calibrated on: {set: {keep: ...}}}; absent
+            in runs before version 0.3.
         command: the command that started the run.
         versions: the versions of the packages by name.
     """
@@ -37,6 +39,7 @@ class Results(Comparison):
     selected: list[int]
     train: TrainFigures
     generation: NotRequired[str]
+    confidence: NotRequired[Carried]
     command: str
     versions: dict[str, str]
 

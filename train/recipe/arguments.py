@@ -53,8 +53,7 @@ class EavssArguments:
     )
     evaluation_share: float = field(default=0.1, metadata={"help": "Share of own preferences kept for evaluation."})
     evaluation_split: EvaluationSplit | None = field(
-        default=None,
-        metadata={"help": "test or validation; unset: a set's test split where it has labels, else validation."},
+        default=None, metadata={"help": "test or validation; unset: test where a set's has labels, else validation."}
     )
     validation_share: float = field(
         default=0.0,
@@ -66,6 +65,9 @@ class EavssArguments:
     max_length: int = field(default=512, metadata={"help": "Tokens of prompt and answer; the prompt's start is cut."})
     mined_answers: int = field(
         default=3, metadata={"help": "Model-written answers tried per question of a set without wrong ones; 0: none."}
+    )
+    knowledge_samples: int = field(
+        default=0, metadata={"help": "Sampled answers per training question that show what the base knows; 0: none."}
     )
     # Scoring
     score_questions: int = field(default=256, metadata={"help": "Training questions that the profile is made from."})
@@ -116,16 +118,19 @@ class EavssArguments:
     question_hidden: bool = field(
         default=True, metadata={"help": "Also score the answers under another question's prompt."}
     )
-    free_answers: bool = field(default=True, metadata={"help": "Let the model answer NQ and TriviaQA freely."})
+    free_answers: bool = field(
+        default=True,
+        metadata={"help": "Let the model answer in its own words: NQ, TriviaQA, SciQ, own data with answers."},
+    )
+    calibration_questions: int = field(
+        default=200, metadata={"help": "Questions of each set, not trained on, that calibrate its confidence; 0: none."}
+    )
     retention: list[str] = field(
         default_factory=lambda: list(RETENTION),
         metadata={"help": f"What training may cost, measured before and after: {', '.join(RETENTION)}; or none."},
     )
     retention_limit: int | None = field(
-        default=100,
-        metadata={
-            "help": "At most so many windows of text for `retention`, and ten times as many passages and phrases."
-        },
+        default=100, metadata={"help": "At most so many windows of text, and ten times as many passages and phrases."}
     )
     eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
     # The Hub, beside push_to_hub, hub_model_id, hub_private_repo and hub_revision
@@ -151,7 +156,14 @@ class EavssArguments:
         for key in ("beta", "infonce_temperature"):
             require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
         weights = ("ce_weight", "dpo_weight", "infonce_weight", "replay_weight")
-        for key in (*weights, "mined_answers", "num_fewshot", "prefix_cache_gb"):
+        for key in (
+            *weights,
+            "mined_answers",
+            "knowledge_samples",
+            "num_fewshot",
+            "calibration_questions",
+            "prefix_cache_gb",
+        ):
             require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         learning = [getattr(self, key) for key in weights[:3]]
         require(any(learning), ", ".join(weights[:3]), learning, "not all 0")
@@ -211,6 +223,7 @@ class EavssArguments:
             num_fewshot=self.num_fewshot,
             question_hidden=self.question_hidden,
             free_answers=self.free_answers,
+            calibration_questions=self.calibration_questions,
             retention=tuple(self.retention),
             retention_limit=self.retention_limit,
             token_budget=self.eval_token_budget,

@@ -78,6 +78,7 @@ class EvaluationSettings:
         num_fewshot: training questions shown before each, under the plain style.
         question_hidden: also score the answers under another question's prompt.
         free_answers: let the model answer in its own words, where a set has a rule to judge that.
+        calibration_questions: questions of each set that calibrate the confidence in such answers.
         retention: the text sets that show what training cost, among `RETENTION`.
         retention_limit: at most so many windows of their text; None for all.
         token_budget: padded tokens in a batch.
@@ -91,6 +92,7 @@ class EvaluationSettings:
     num_fewshot: int = 0
     question_hidden: bool = True
     free_answers: bool = True
+    calibration_questions: int = 0
     retention: tuple[str, ...] = ()
     retention_limit: int | None = 100
     token_budget: int = 2048

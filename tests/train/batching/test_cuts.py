@@ -55,7 +55,7 @@ def test_what_is_scored_leaves_them_out_too(capsys: pytest.CaptureFixture[str]) 
 def test_what_is_evaluated_leaves_them_out_too(capsys: pytest.CaptureFixture[str]) -> None:
     asked = [Question(each, each.truthful[0], each.hallucinated[0], SHORT) for each in (SHORT, EQUAL_ONCE_CUT)]
     scorer = AnswerScorer(tiny_model("llama"), ENCODER, 1024)
-    records = Evaluator(scorer, hidden=True, free=None).run([Benchmark("own", "train", asked)], "")
+    records = Evaluator(scorer, hidden=True, free=None).run([Benchmark("own", "own", "train", asked)], "")
     assert [record["question"] for record in records["own"]] == [SHORT.question]
     assert "questions of own: of 2, cut to max_length 64: 1 lost the end of an answer too" in capsys.readouterr().out
 

@@ -17,15 +17,17 @@ from data.examples import Example, normalise_question, wrong_answers
 from data.sets import SETS
 from data.sources import DataSource
 from eavss.batches import TokenSequence
+from eavss.confidence import confidence_of
 from tests.toys import arguments, naive_logprobs, origins_of, tiny_model, tiny_tokenizer, toy_scorer
 from train.batching.encoding import Encoder
 from train.evaluation.benchmarks import Benchmark, Question, load_benchmarks
 from train.evaluation.evaluate import Evaluator, mean_metrics
+from train.evaluation.free_answers import FreeAnswer
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
 from train.evaluation.records import QuestionRecord
 from train.recipe.arguments import EavssArguments
 
-FREELY_ANSWERED = ("nq", "triviaqa")
+FREELY_ANSWERED = ("nq", "sciq", "triviaqa")
 LIMIT = 8
 
 
@@ -98,7 +100,7 @@ def test_the_wrong_answer_is_the_questions_and_never_right(benchmarks: list[Benc
         for question in benchmark.questions:
             assert question.wrong in question.example.hallucinated
             assert not overlaps_answer(question.wrong, question.example.aliases)
-        if benchmark.name in FREELY_ANSWERED:
+        if benchmark.name in ("nq", "triviaqa"):
             assert {origin for q in benchmark.questions for origin in origins_of(q.example)} == {"similar"}
             pool = {example.truthful[0] for example in DataSource("samples").split(benchmark.name).evaluation}
             assert set(wrong) <= pool
@@ -293,10 +295,11 @@ def test_free_answers_are_judged_by_every_alias_on_the_sets_that_have_short_ones
 ) -> None:
     asked = []
 
-    def last_alias_first(examples: Sequence[Example], _description: str) -> list[str]:
+    def last_alias_first(examples: Sequence[Example], _description: str) -> list[FreeAnswer]:
         """The first question is answered with an alias, the second with nothing, the others with nonsense."""
         asked.append(examples)
-        return [examples[0].aliases[-1], "", *["xyzzy"] * (len(examples) - 2)]
+        nonsense = [FreeAnswer("xyzzy", confidence_of([-3.0]))] * (len(examples) - 2)
+        return [FreeAnswer(examples[0].aliases[-1], confidence_of([-1.0])), FreeAnswer("", None), *nonsense]
 
     found = evaluator(hidden=False, free=last_alias_first).run(benchmarks, "")
     by_name = {benchmark.name: benchmark for benchmark in benchmarks}
@@ -307,6 +310,10 @@ def test_free_answers_are_judged_by_every_alias_on_the_sets_that_have_short_ones
         assert means["exact_match"] == pytest.approx(1 / LIMIT)
         assert means["abstention_rate"] == pytest.approx(1 / LIMIT)
         assert means["hallucination_rate"] == pytest.approx(1 - 2 / LIMIT)
+        verdicts = {"right": 1 / LIMIT, "wrong": 1 - 2 / LIMIT, "declined": 0.0, "empty": 1 / LIMIT}
+        assert {verdict: means[verdict] for verdict in verdicts} == pytest.approx(verdicts)
+        assert means["penalised_75"] == pytest.approx(1 / LIMIT - 3 * (1 - 2 / LIMIT))
+        assert means["auroc"] == 1.0
         assert means["contrast_accuracy"] == mean_metrics(records[name])["contrast_accuracy"]
     assert not any("answer" in record for name in found.keys() - set(FREELY_ANSWERED) for record in found[name])
 

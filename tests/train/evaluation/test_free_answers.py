@@ -1,6 +1,7 @@
 """Greedy answers, against a loop that picks one token at a time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -9,10 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
 from data import nq, triviaqa
-from data.examples import Example
-from tests.toys import EOS, tiny_model, tiny_tokenizer
+from data.examples import Example, wrong_answers
+from eavss.asking import FEW_SHOT
+from tests.toys import EOS, naive_logprobs, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
-from train.evaluation.free_answers import FreeAnswers
+from train.evaluation.free_answers import OWN_RULE, FreeAnswers, asking_encoder, rule_of
 
 EXAMPLES = [Example("nq", f"which number follows {'the number ' * (i % 3)}{i * i}", ("one",)) for i in range(10)]
 
@@ -29,9 +31,10 @@ def ending_model() -> PreTrainedModel:
 
 
 def padded_tokenizer() -> PreTrainedTokenizerFast:
-    """As `train.model.loading.load_tokenizer` leaves it."""
+    """As `train.model.tokenizer.load_tokenizer` leaves it, with a chat template."""
     tokenizer = tiny_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<eos>{% endfor %}"
     return tokenizer
 
 
@@ -69,7 +72,9 @@ def test_answers_equal_a_loop_of_single_steps() -> None:
         assert len(dict(expected)) > len(EXAMPLES) // 2
         ends |= {end for _, end in expected}
         for budget in (1, 300, 100_000):
-            assert free(style, budget)(EXAMPLES, "") == [text.strip() for text, _ in expected]
+            found = free(style, budget)(EXAMPLES, "")
+            assert [answer.text for answer in found] == [text.strip() for text, _ in expected]
+            assert all((answer.confidence is None) == (answer.text == "") for answer in found)
     assert ends == {"end-of-sequence", "stop", "limit"}
 
 
@@ -96,10 +101,46 @@ def always(text: str) -> PreTrainedModel:
         ("harness", " ab,c.\n", "ab"),
         ("plain", "\nab", ""),
         ("plain", f"ab {EOS}", "ab"),
+        ("chat", "ab\ncd", "ab\ncd" * 12 + "ab\nc"),  # 64 tokens, whatever the lines
+        ("chat", f"ab\ncd{EOS}", "ab\ncd"),
     ],
 )
 def test_where_an_answer_ends(style: str, text: str, answer: str) -> None:
-    assert free(style, 10_000, always(text))(EXAMPLES[:2], "") == [answer, answer]
+    found = free(style, 10_000, always(text))(EXAMPLES[:2], "")
+    assert [each.text for each in found] == [answer, answer]
+
+
+def test_the_confidence_is_that_of_the_answers_own_tokens() -> None:
+    """Against the full softmax of the answer alone; what ends the answer, and what follows, does not count."""
+    model = ending_model()
+    for example, answer in zip(EXAMPLES, free("plain", 10_000)(EXAMPLES, ""), strict=True):
+        if answer.confidence is None:
+            continue
+        prompt = free("plain", 1).encoder.prompt_ids(example)
+        written, _ = step_by_step(model, f"Question: {example.question}\nAnswer:", ("\n",), 32)
+        ids = [*prompt, *padded_tokenizer()(written.rstrip())["input_ids"]]
+        expected = naive_logprobs(model, ids, len(prompt), len(ids))
+        if len(expected) == len(written.rstrip().encode()) and "\ufffd" not in written:
+            assert answer.confidence.summed == pytest.approx(float(expected.sum()), abs=1e-3)
+            assert answer.confidence.first_token == pytest.approx(float(expected[0]), abs=1e-3)
+
+
+def test_a_plain_question_is_asked_after_five_of_our_own() -> None:
+    asking = asking_encoder(free("plain", 1).encoder)
+    assert asking.prompt(EXAMPLES[0]) == f"{FEW_SHOT}Question: {EXAMPLES[0].question}\nAnswer:"
+    shots = [Example("nq", "who", ("x",))]
+    own = asking_encoder(replace(free("plain", 1).encoder, shots={"nq": shots}))
+    assert own.prompt(EXAMPLES[0]).count("Question: ") == 2
+    harness = free("harness", 1).encoder
+    assert asking_encoder(harness).prompt(EXAMPLES[0]) == harness.prompt(EXAMPLES[0])
+
+
+def test_own_questions_with_right_answers_alone_are_asked_freely() -> None:
+    answers_alone = Example("own.jsonl", "Who?", ("I",), wrong_answers(["he"], "similar"))
+    assert rule_of(answers_alone) is OWN_RULE
+    assert rule_of(replace(answers_alone, wrong_answers=wrong_answers(["he"], "dataset"))) is None
+    assert rule_of(Example("nq", "Who?", ("I",))) is nq.SET.free_answers
+    assert rule_of(Example("wikiqa", "Who?", ("I",))) is None
 
 
 def test_each_set_has_its_own_prompt_and_stop_strings() -> None:
@@ -114,7 +155,7 @@ def test_a_long_prompt_loses_its_start() -> None:
     encoder = Encoder(padded_tokenizer(), "plain", 32)
     assert encoder.tokenizer.decode(encoder.prompt_ids(example)) == f"Question: {'long ' * 100}\nAnswer:"[-32:]
     (answer,) = FreeAnswers(ending_model(), encoder, 64)([example], "")
-    assert isinstance(answer, str)
+    assert isinstance(answer.text, str)
 
 
 def test_no_question_has_no_answer() -> None:

@@ -1,12 +1,14 @@
 """The metrics against values worked by hand, and the ranking ones against scikit-learn."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
 from data import nq, triviaqa
+from data.judge import Verdict, judge
 from train.evaluation.likelihood import AnswerLogprob
 from train.evaluation.metrics import (
     ContrastAccuracy,
@@ -149,8 +151,28 @@ def test_token_f1_by_hand(found: str, wanted: str, f1: float) -> None:
 
 RIGHT = {"exact_match": 1.0, "abstention_rate": 0.0, "hallucination_rate": 0.0}
 WRONG = {"exact_match": 0.0, "abstention_rate": 0.0, "hallucination_rate": 1.0}
+RIGHT_IN_A_SENTENCE = {"exact_match": 0.0, "abstention_rate": 0.0, "hallucination_rate": 0.0}
 ABSTAINED = {"exact_match": 0.0, "abstention_rate": 1.0, "hallucination_rate": 0.0}
 ALIASES = ("The Hague", "Den Haag")
+
+
+def judged(text: str, aliases: Sequence[str], normalise: Callable[[str], str]) -> dict[str, float]:
+    return free_answer(text, aliases, normalise, judge(text, aliases))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        ("right", {"truthfulness": 1, "penalised_50": 1, "penalised_75": 1, "penalised_90": 1}),
+        ("wrong", {"truthfulness": -1, "penalised_50": -1, "penalised_75": -3, "penalised_90": -9}),
+        ("declined", {"truthfulness": 0, "penalised_50": 0, "penalised_75": 0, "penalised_90": 0}),
+        ("empty", {"truthfulness": 0, "penalised_50": 0, "penalised_75": 0, "penalised_90": 0}),
+    ],
+)
+def test_what_a_verdict_is_worth(verdict: Verdict, expected: dict[str, float]) -> None:
+    found = free_answer("x", ["y"], str, verdict)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert {name: found[name] for name in ("right", "wrong", "declined", "empty") if found[name]} == {verdict: 1.0}
 
 
 @pytest.mark.parametrize(
@@ -170,14 +192,15 @@ ALIASES = ("The Hague", "Den Haag")
         ("I'm not sure", ABSTAINED, {}),
         ("Unknown", ABSTAINED, {}),
         ("unknowns", WRONG, {}),  # the refusal is a whole word
-        ("Who knows? I don't know", WRONG, {}),  # and stands first
+        ("Who knows? I don't know", ABSTAINED, {}),
+        ("The city is called the hague", RIGHT_IN_A_SENTENCE, {"f1": 0.4}),
         ("no no no no", WRONG, {"empty_or_degenerate": 1.0}),
         ("in Rome Rome rome ROME", WRONG, {"empty_or_degenerate": 1.0, "answer_words": 5.0}),
         ("no no no, no", WRONG, {"empty_or_degenerate": 0.0}),  # three times in a row, and another word
     ],
 )
 def test_free_answer_by_hand(text: str, outcome: dict[str, float], rest: dict[str, float]) -> None:
-    found = free_answer(text, ALIASES, nq.SET.free_answers.normalise)
+    found = judged(text, ALIASES, nq.SET.free_answers.normalise)
     assert {name: found[name] for name in outcome} == outcome
     assert {name: found[name] for name in rest} == pytest.approx(rest)
 
@@ -185,15 +208,15 @@ def test_free_answer_by_hand(text: str, outcome: dict[str, float], rest: dict[st
 def test_exact_match_follows_the_sets_own_rule() -> None:
     """The harness takes articles off for NQ, where a capital letter follows or not, and leaves them for TriviaQA."""
     for text, in_nq, in_triviaqa in (("The Nile", 1.0, 0.0), ("the Nile", 1.0, 0.0), ("nile!", 1.0, 1.0)):
-        assert free_answer(text, ["Nile"], nq.SET.free_answers.normalise)["exact_match"] == in_nq
-        assert free_answer(text, ["Nile"], triviaqa.SET.free_answers.normalise)["exact_match"] == in_triviaqa
-    assert free_answer("The Nile", ["Nile"], triviaqa.SET.free_answers.normalise)["f1"] == 1.0
+        assert judged(text, ["Nile"], nq.SET.free_answers.normalise)["exact_match"] == in_nq
+        assert judged(text, ["Nile"], triviaqa.SET.free_answers.normalise)["exact_match"] == in_triviaqa
+    assert judged("The Nile", ["Nile"], triviaqa.SET.free_answers.normalise)["f1"] == 1.0
 
 
 @pytest.mark.parametrize("alias", ["A", "The The", "!!!"])
 def test_an_empty_answer_is_never_right(alias: str) -> None:
     for normalise in (nq.SET.free_answers.normalise, triviaqa.SET.free_answers.normalise):
-        found = free_answer("", [alias], normalise)
+        found = judged("", [alias], normalise)
         assert {name: found[name] for name in ("exact_match", "f1")} == {"exact_match": 0.0, "f1": 0.0}
 
 
@@ -202,19 +225,19 @@ def test_an_empty_answer_is_never_right(alias: str) -> None:
 )
 def test_a_right_answer_in_other_characters_is_no_hallucination(text: str, alias: str) -> None:
     """The harness's exact match stays the harness's."""
-    found = free_answer(text, [alias], triviaqa.SET.free_answers.normalise)
+    found = judged(text, [alias], triviaqa.SET.free_answers.normalise)
     assert found["hallucination_rate"] == 0.0
     assert found["exact_match"] == 0.0
     assert found["f1"] == 1.0
 
 
 def test_a_refusal_that_is_right_is_no_abstention() -> None:
-    found = free_answer("Unknown", ["Unknown"], triviaqa.SET.free_answers.normalise)
+    found = judged("Unknown", ["Unknown"], triviaqa.SET.free_answers.normalise)
     assert {name: found[name] for name in RIGHT} == RIGHT
 
 
 def test_an_iterator_of_aliases_is_read_once() -> None:
-    found = free_answer("b", iter(["a", "b"]), triviaqa.SET.free_answers.normalise)
+    found = free_answer("b", iter(["a", "b"]), triviaqa.SET.free_answers.normalise, "right")
     assert found["exact_match"] == found["f1"] == 1.0
 
 

@@ -70,7 +70,9 @@ def our_records(module: ModuleType, model: Any, tokenizer: Any, free: bool = Fal
     encoder = Encoder(tokenizer, "harness", 2048)
     answers = FreeAnswers(model, encoder, 2048) if free else None
     evaluator = Evaluator(AnswerScorer(model, encoder, 2048), hidden=False, free=answers)
-    return evaluator.run([Benchmark(module.SET.name, "validation", questions)], "ours")[module.SET.name]
+    return evaluator.run([Benchmark(module.SET.name, module.SET.name, "validation", questions)], "ours")[
+        module.SET.name
+    ]
 
 
 def logprobs(sample: Sample) -> list[float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.toys import tiny_model
-from train.base.written_store import reuse_or_write
+from train.model.written_store import reuse_or_write
 
 
 @pytest.fixture(autouse=True)

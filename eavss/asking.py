@@ -1,0 +1,82 @@
+"""Ask a model a question, hear how sure it is of its answer, and whether it should rather decline."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from eavss.confidence import Calibration, Confidence, confidence_of
+from eavss.encoding import text_ids
+from eavss.generation import answer_greedily, plain_generation
+
+NEW_TOKENS, CHAT_TOKENS = 32, 64
+# What ends an answer in the plain style.
+STOP = "\n"
+# Five questions of our own, of the kinds that the sets ask. They show that an answer is short and ends its line.
+SHOTS = (
+    ("Which planet is known as the red planet?", "Mars"),
+    ("who wrote the novel pride and prejudice", "Jane Austen"),
+    ("What do bees collect from flowers to make honey?", "nectar"),
+    ("In which country is the Great Pyramid of Giza?", "Egypt"),
+    ("how many strings does a violin have", "4"),
+)
+FEW_SHOT = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in SHOTS)
+
+
+class Answer(NamedTuple):
+    """What a model said.
+
+    Args:
+        text: its answer, which may be empty.
+        confidence: how sure it is; None for an empty answer.
+        declined: whether the threshold declines the answer; False where there is no calibration.
+    """
+
+    text: str
+    confidence: Confidence | None
+    declined: bool
+
+
+def ask(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    calibration: Calibration | Path | None = None,
+    keep: int = 80,
+) -> Answer:
+    """Let a model answer one question greedily, and decline where its confidence is below the threshold.
+
+    Args:
+        model: a causal LM of transformers, with or without a PEFT adapter.
+        tokenizer: its tokenizer.
+        question: a question in one line.
+        calibration: what `confidence.json` holds, or where it is; None to decline nothing. It also says how the
+            question is posed.
+        keep: the share of right answers that the threshold should keep: 60, 80 or 90 per cent.
+
+    Raises:
+        EavssError: there is no such calibration or threshold.
+    """
+    if isinstance(calibration, Path):
+        calibration = Calibration.read(calibration)
+    prompt, plain = _prompt(tokenizer, question, FEW_SHOT if calibration is None else calibration.prompt)
+    model.eval()
+    with plain_generation(model):
+        (written,) = answer_greedily(
+            model,
+            tokenizer,
+            [text_ids(tokenizer, prompt, special_tokens=plain)],
+            stops=(STOP,) if plain else (),
+            limit=NEW_TOKENS if plain else CHAT_TOKENS,
+        )
+    confidence = confidence_of(written.logprobs) if written.text else None
+    return Answer(written.text, confidence, calibration is not None and calibration.declines(confidence, keep))
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, question: str, shots: str | None) -> tuple[str, bool]:
+    """Return the text before the answer, and whether it is plain text rather than the chat template's."""
+    if shots is not None:
+        return f"{shots}Question: {question}\nAnswer:", True
+    message = [{"role": "user", "content": question}]
+    return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)), False

@@ -1,0 +1,164 @@
+"""Ask a trained model and its base, side by side, and see how sure each is and what the threshold does.
+
+    python scripts/ask.py RUN ["question" ...] [--keep 80] [--dataset triviaqa]
+    python scripts/ask.py RUN --web [--port 7860]
+
+RUN is a run's output folder. Without a question, questions are read from the terminal until an empty line. --keep is
+the share of right answers that the threshold keeps: 60, 80 or 90 per cent. --dataset takes the calibration on that set.
+--web serves the same as a page on this machine (`pip install -e '.[web]'`).
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
+
+from eavss.asking import Answer, ask
+from eavss.confidence import SHARES, Calibration
+from train.model.loading import load_adapter, read_model
+from train.model.tokenizer import load_tokenizer
+from train.publishing.checkpoints import find_adapter
+from train.publishing.run_folder import Run
+from train.recipe.settings import BaseModel
+from train.runtime.command import Parser, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+
+_WIDTH = 44
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A base and the adapter that a run trained on it.
+
+    Args:
+        model: the base with the adapter.
+        tokenizer: its tokenizer.
+        calibration: the run's calibration; None where it has none.
+        keep: the share of right answers that the threshold keeps, in per cent.
+    """
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    calibration: Calibration | None
+    keep: int
+
+    def __call__(self, question: str) -> dict[str, Answer]:
+        """Return what the base says, and what the trained model says."""
+        found = {}
+        for name, context in (("base", self.model.disable_adapter()), ("trained", nullcontext())):
+            with context:
+                found[name] = ask(self.model, self.tokenizer, question, self.calibration, self.keep)
+        return found
+
+
+def load(folder: Path, dataset: str | None, keep: int) -> Pair:
+    """Load what a run has trained.
+
+    Raises:
+        RecipeError: the folder is not that of a finished run.
+        EavssError: it has no calibration on `dataset`.
+    """
+    run = Run.read(folder)
+    base = BaseModel(run.results["model"])
+    model = load_adapter(read_model(base), str(find_adapter(folder)))
+    has_one = dataset is not None or (folder / "confidence.json").is_file()
+    calibration = Calibration.read(folder, dataset) if has_one else None
+    return Pair(model, load_tokenizer(base), calibration, keep)
+
+
+def shown(answers: dict[str, Answer], calibration: Calibration | None) -> str:
+    """Return the answers as lines, each with its confidence and what the threshold does with it."""
+    lines = []
+    for name, answer in answers.items():
+        text = " ".join(answer.text.split()) or "(nothing)"
+        sure = "" if answer.confidence is None else f"{answer.confidence.summed:7.2f} nats"
+        verdict = "" if calibration is None else ("declined" if answer.declined else "answered")
+        lines.append(f"  {name:<8} {text[:_WIDTH]:<{_WIDTH}} {sure:>13}  {verdict}")
+    return "\n".join(lines)
+
+
+def questions_of(given: Sequence[str], read: Callable[[str], str] = input) -> Iterator[str]:
+    """Yield the questions of the command line, or those that are typed until an empty line or the end of the input."""
+    if given:
+        yield from given
+        return
+    while True:
+        try:
+            question = read("question: ").strip()
+        except EOFError:
+            return
+        if not question:
+            return
+        yield question
+
+
+def serve(pair: Pair, port: int) -> None:
+    """Serve a page on this machine where questions can be asked, until it is interrupted.
+
+    Raises:
+        RecipeError: Gradio is not installed.
+    """
+    try:
+        import gradio
+    except ImportError:
+        raise RecipeError("--web: Gradio is not installed; run `pip install -e '.[web]'`") from None
+
+    def answer(question: str) -> list[list[str]]:
+        if not question.strip():
+            return []
+        return [
+            [name, each.text, "" if each.confidence is None else f"{each.confidence.summed:.2f}", _verdict(pair, each)]
+            for name, each in pair(question.strip()).items()
+        ]
+
+    page = gradio.Interface(
+        fn=answer,
+        inputs=gradio.Textbox(label="Question", lines=1),
+        outputs=gradio.Dataframe(headers=["model", "answer", "confidence (nats)", "threshold"], label="Answers"),
+        title="Base and trained model",
+        flagging_mode="never",
+    )
+    page.launch(server_name="127.0.0.1", server_port=port, quiet=True)
+
+
+def _verdict(pair: Pair, answer: Answer) -> str:
+    if pair.calibration is None:
+        return "not calibrated"
+    return "declined" if answer.declined else "answered"
+
+
+def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("questions", nargs="*")
+    parser.add_argument("--keep", type=int, choices=SHARES, default=80)
+    parser.add_argument("--dataset")
+    parser.add_argument("--web", action="store_true")
+    parser.add_argument("--port", type=int, default=7860)
+    return parser.parse_args(argv)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Ask, and print or serve what the models say."""
+    pair = load(options.run, options.dataset, options.keep)
+    if options.web:
+        serve(pair, options.port)
+        return
+    for question in questions_of(options.questions):
+        say(f"{question}\n{shown(pair(question), pair.calibration)}")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(read_options(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,125 @@
+"""Calibrate how sure a model is of its own answers, base models included, and write `confidence.json`. No training.
+
+    python scripts/calibrate.py --model_name_or_path ORG/MODEL [--adapter DIR] --evaluate_on triviaqa
+        --output_dir outputs/calibration [--json FILE]
+
+Takes the keys of a recipe, such as --calibration_questions, --eval_limit, --prompt_style and --datasets_root. The
+model answers training questions of each set in `evaluate_on`. The confidence that tells right answers from wrong ones
+best is chosen, with thresholds that keep 60, 80 and 90% of the right answers. Then the model answers the evaluation
+questions, which shows what the thresholds keep there, and on sets that they were not chosen on. `eavss.asking.ask` uses
+the file.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from transformers import TrainingArguments, set_seed
+
+from data.judge import judge
+from train.evaluation.answered import Answered, Judged
+from train.evaluation.benchmarks import Benchmark, load_benchmarks
+from train.evaluation.calibration import aurocs, calibrate_sets, carried, carried_table, write_confidence
+from train.evaluation.evaluate import free_answers
+from train.evaluation.free_answers import FreeAnswers, rule_of
+from train.evaluation.records import Carried
+from train.model.loading import load_adapter, load_model
+from train.model.tokenizer import load_tokenizer
+from train.publishing.rows import VERDICTS
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
+
+
+class Figures(TypedDict):
+    """What `--json` writes.
+
+    Args:
+        asked: by set, the shares of right, wrong, declined and empty answers, and what only a set has.
+        aurocs: by set, the AUROC of each confidence on the calibration questions.
+        confidence: what each threshold does on each set, {calibrated on: {set: {keep: ...}}}.
+    """
+
+    asked: dict[str, dict[str, float]]
+    aurocs: dict[str, dict[str, float | None]]
+    confidence: Carried
+
+
+def main(args: EavssArguments, training: TrainingArguments, adapter: str | None) -> Figures:
+    """Calibrate the model, write `confidence.json`, and print what the thresholds do.
+
+    Raises:
+        RecipeError: no set is asked freely, or no answer is right.
+    """
+    set_seed(training.seed)
+    settings = args.evaluation
+    tokenizer = load_tokenizer(args.base_model)
+    benchmarks = [each for each in load_benchmarks(settings, training.seed) if rule_of(each.questions[0].example)]
+    base = load_model(args.base_model, training)
+    model = base if adapter is None else load_adapter(base, adapter)
+    free = free_answers(model, tokenizer, settings)
+    if not benchmarks or free is None:
+        raise RecipeError("evaluate_on: none of these sets is asked freely; nq, triviaqa and sciq are")
+    calibrations = calibrate_sets(free, benchmarks, settings, [])
+    if not calibrations:
+        raise RecipeError("calibration_questions: no answer was right, so there is nothing to calibrate")
+    write_confidence([Path(str(training.output_dir))], calibrations, args.dataset)
+    answers = {benchmark.name: ask_all(free, benchmark) for benchmark in benchmarks}
+    found = carried(calibrations, answers)
+    say(f"{asked_table(answers)}\n\n{aurocs(calibrations)}\n\n{carried_table(calibrations, found)}")
+    say(f"written: {Path(str(training.output_dir)) / 'confidence.json'}")
+    return {
+        "asked": {name: shares(of_set) for name, of_set in answers.items()},
+        "aurocs": {name: calibration.aurocs for name, calibration in calibrations.items()},
+        "confidence": found,
+    }
+
+
+def ask_all(free: FreeAnswers, benchmark: Benchmark) -> list[Judged]:
+    """Let the model answer a set's evaluation questions, and judge its answers."""
+    examples = [question.example for question in benchmark.questions]
+    answers = free(examples, f"asking {benchmark.name}")
+    return [
+        Judged(judge(answer.text, example.aliases, example.question), answer.confidence)
+        for example, answer in zip(examples, answers, strict=True)
+    ]
+
+
+def shares(answers: list[Judged]) -> dict[str, float]:
+    """Return the share of each verdict, and the figures that only a set has."""
+    verdicts: list[str] = [answer.verdict for answer in answers]
+    return {verdict: verdicts.count(verdict) / len(answers) for verdict in VERDICTS} | Answered.of(answers).metrics()
+
+
+def asked_table(answers: dict[str, list[Judged]]) -> str:
+    """Return the shares as text."""
+    lines = [f"{'asked':<12} {'n':>5} " + " ".join(f"{verdict:>9}" for verdict in VERDICTS)]
+    for name, of_set in answers.items():
+        own = shares(of_set)
+        lines.append(f"{name:<12} {len(of_set):>5} " + " ".join(f"{own[verdict]:>9.3f}" for verdict in VERDICTS))
+    return "\n".join(lines)
+
+
+def command(argv: Sequence[str] | None) -> None:
+    """Parse the command line, calibrate, and write the figures."""
+    own = Parser(__doc__)
+    own.add_argument("--adapter")
+    own.add_argument("--json", type=Path)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    figures = main(*parse(recipe), options.adapter)
+    if is_main_process() and options.json:
+        write_json(options.json, figures)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: command(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

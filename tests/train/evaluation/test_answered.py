@@ -1,0 +1,94 @@
+"""What a set's free answers are worth, worked by hand."""
+
+import math
+
+import pytest
+
+from data.judge import Verdict
+from eavss.confidence import Confidence
+from train.evaluation.answered import Answered, Judged, compare_answered, judged_answers, over_declined
+from train.evaluation.records import QuestionRecord
+
+
+def judged(verdict: Verdict, summed: float = -1.0) -> Judged:
+    return Judged(verdict, None if verdict == "empty" else Confidence(summed, -9.0, -9.0, -9.0))
+
+
+def answered(*verdicts: Verdict) -> Answered:
+    return Answered.of([judged(verdict) for verdict in verdicts])
+
+
+def test_answers_are_read_from_records() -> None:
+    common: QuestionRecord = {
+        "question": "q",
+        "truthful": "a",
+        "wrong": "b",
+        "metrics": {},
+        "per_token": {},
+        "length_rule": {},
+        "choices": [],
+    }
+    records: list[QuestionRecord] = [
+        {**common, "verdict": "right", "confidence": Confidence(-1.0, -0.5, -0.25, -0.75)._asdict()},
+        {**common, "verdict": "empty", "confidence": None},
+    ]
+    found = judged_answers(records)
+    assert found == [("right", Confidence(-1.0, -0.5, -0.25, -0.75)), ("empty", None)]
+    assert Answered.of(found).confidence.tolist() == [-1.0, -math.inf]
+
+
+def test_the_figures_of_a_set() -> None:
+    """Of five answers 2 are right and 1 is wrong: 2/5 overall, 2/3 of those attempted; 1 of 2 pairs is in order."""
+    answers = [judged("right", -1), judged("right", -3), judged("wrong", -2), judged("declined", 0), judged("empty")]
+    overall, attempted = 2 / 5, 2 / 3
+    assert Answered.of(answers).metrics() == pytest.approx(
+        {"accuracy_attempted": attempted, "simpleqa_f": 2 / (1 / overall + 1 / attempted), "auroc": 0.5}
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "metrics"),
+    [
+        (["declined", "empty"], {"simpleqa_f": 0.0}),
+        (["wrong", "empty"], {"accuracy_attempted": 0.0, "simpleqa_f": 0.0}),
+        (["right", "declined"], {"accuracy_attempted": 1.0, "simpleqa_f": pytest.approx(2 / 3)}),
+    ],
+)
+def test_undefined_figures_are_left_out(verdicts: list[Verdict], metrics: dict[str, float]) -> None:
+    assert answered(*verdicts).metrics() == metrics
+
+
+def test_no_change_is_noise() -> None:
+    same = Answered.of([judged("right", -1), judged("wrong", -2), judged("wrong", -1.5), judged("declined")] * 5)
+    found = compare_answered(same, same, seed=0)
+    assert found.keys() == {"accuracy_attempted", "simpleqa_f", "auroc"}
+    for change in found.values():
+        assert change == {"difference": 0, "interval": [0, 0], "mcnemar_p": None, "noise": True}
+
+
+def test_a_clear_change_is_no_noise() -> None:
+    """Three of four wrong answers become right ones; the confidence told nothing, and then tells all."""
+    before = Answered.of([judged("right"), judged("wrong"), judged("wrong"), judged("wrong")] * 10)
+    after = Answered.of([judged("right"), judged("right"), judged("right"), judged("wrong", -2)] * 10)
+    found = compare_answered(before, after, seed=0)
+    for name, difference in (("accuracy_attempted", 0.5), ("simpleqa_f", 0.5), ("auroc", 0.5)):
+        low, high = found[name]["interval"]
+        assert found[name]["difference"] == pytest.approx(difference)
+        assert 0 < low <= difference <= high
+        assert not found[name]["noise"]
+    assert compare_answered(before, after, seed=0) == found
+
+
+def test_what_is_undefined_on_one_side_is_not_compared() -> None:
+    before, after = answered("right", "wrong", "wrong"), answered("declined", "declined", "empty")
+    assert compare_answered(before, after, seed=0).keys() == {"simpleqa_f"}
+    assert compare_answered(after, before, seed=0).keys() == {"simpleqa_f"}
+
+
+def test_over_declined() -> None:
+    """Of four right answers one is declined and one is empty after; the wrong one that is declined is no loss."""
+    before = answered("right", "right", "right", "right", "wrong")
+    after = answered("right", "declined", "empty", "wrong", "declined")
+    assert over_declined(before, after) == 0.5
+    assert over_declined(before, before) == 0
+    assert over_declined(answered("wrong", "declined"), answered("right", "empty")) is None

@@ -1,0 +1,225 @@
+"""Calibration on questions that were neither trained on nor evaluated, with a double of the model that answers."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from data.examples import Example, normalise_question
+from data.judge import Verdict
+from data.sources import SAMPLES, DataSource
+from eavss.asking import FEW_SHOT
+from eavss.confidence import KINDS, Calibration, Confidence
+from train.evaluation.answered import Judged
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.calibration import (
+    POOLED,
+    aurocs,
+    calibrate_sets,
+    calibration_questions,
+    carried,
+    carried_table,
+    kept_by,
+    write_confidence,
+)
+from train.evaluation.free_answers import FreeAnswer, FreeAnswers
+from train.recipe.settings import EvaluationSettings
+
+SOURCE = DataSource("samples")
+SETTINGS = EvaluationSettings(("triviaqa", "sciq", "truthfulqa"), SOURCE, limit=2, calibration_questions=10)
+TOY = Calibration(
+    by="summed",
+    auroc=0.75,
+    ece=0.1,
+    thresholds={"60": -1.0, "80": -2.0, "90": -3.0},
+    curve=[],
+    asked=4,
+    right=2,
+    prompt=FEW_SHOT,
+    dataset="nq",
+    aurocs=dict.fromkeys(KINDS),
+)
+
+
+class Answering:
+    """Answers a set's questions in turn as `answers` says, with {} for a right answer; it is surer of the first."""
+
+    def __init__(self, *answers: str, style: str = "plain") -> None:
+        self.answers = answers
+        self.encoder = SimpleNamespace(prompt_style=style)
+        self.asked: list[Example] = []
+
+    def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:
+        self.asked += examples
+        texts = [self.answers[i % len(self.answers)].format(e.truthful[0]) for i, e in enumerate(examples)]
+        return [FreeAnswer(t, Confidence(-i, -9.0, -9.0, -9.0) if t else None) for i, t in enumerate(texts, start=1)]
+
+
+def calibrated(
+    answering: Answering, settings: EvaluationSettings = SETTINGS, trained: Sequence[Example] = ()
+) -> dict[str, Calibration]:
+    return calibrate_sets(cast(FreeAnswers, answering), load_benchmarks(settings, seed=0), settings, trained)
+
+
+def questions(examples: Sequence[Example]) -> set[str]:
+    return {normalise_question(example.question) for example in examples}
+
+
+def judged(*answers: tuple[Verdict, float | None]) -> list[Judged]:
+    return [Judged(verdict, None if value is None else Confidence(value, 0.0, 0.0, 0.0)) for verdict, value in answers]
+
+
+def test_no_question_is_evaluated_or_trained_on() -> None:
+    split = SOURCE.split("triviaqa")
+    taken = questions(split.train[::2])
+    found = questions(calibration_questions(SOURCE, "triviaqa", 1000, taken))
+    assert found == questions(split.train) - taken
+    assert not found & questions(SOURCE.evaluation("triviaqa"))
+
+
+def test_the_questions_are_the_same_at_each_call_and_no_more_than_asked_for() -> None:
+    every = calibration_questions(SOURCE, "triviaqa", 1000, set())
+    assert calibration_questions(SOURCE, "triviaqa", 7, set()) == every[:7]
+    assert calibration_questions(SOURCE, "triviaqa", 0, set()) == []
+    without_first = calibration_questions(SOURCE, "triviaqa", 6, questions(every[:1]))
+    assert without_first == every[1:7]
+    assert every != SOURCE.split("triviaqa").train
+
+
+def test_questions_of_the_validation_share_are_left_alone() -> None:
+    source = replace(SOURCE, validation_share=0.5)
+    found = questions(calibration_questions(source, "triviaqa", 1000, set()))
+    assert found
+    assert not found & questions(source.evaluation("triviaqa"))
+
+
+def test_each_set_that_is_asked_freely_is_calibrated_and_all_are_pooled() -> None:
+    """Of ten questions four get a right answer, two a wrong one, two a refusal, and two none."""
+    answering = Answering("{}", "xyzzy", "{}", "I do not know.", "")
+    found = calibrated(answering)
+    assert list(found) == ["triviaqa", "sciq", POOLED]
+    for name, calibration in found.items():
+        sets = 2 if name == POOLED else 1
+        assert (calibration.dataset, calibration.prompt) == (name, FEW_SHOT)
+        assert (calibration.asked, calibration.right) == (10 * sets, 4 * sets)
+        assert calibration.thresholds == {"60": -6.0, "80": -8.0, "90": -8.0}  # right ones: -1, -3, -6, -8
+        assert calibration.auroc == 0.5  # wrong ones: -2, -7
+        assert calibration.curve[-1] == pytest.approx([0.6, 0.2])
+    assert [example.dataset for example in answering.asked] == ["triviaqa"] * 10 + ["sciq"] * 10
+
+
+def test_trained_questions_are_not_asked() -> None:
+    answering = Answering("{}", "xyzzy")
+    trained = SOURCE.split("sciq").train[:-3]
+    settings = replace(SETTINGS, sets=("sciq",))
+    assert list(calibrated(answering, settings, trained)) == ["sciq"]  # one set is not pooled
+    assert questions(answering.asked) == questions(SOURCE.split("sciq").train[-3:])
+
+
+def test_under_the_chat_template_no_shots_are_kept() -> None:
+    assert calibrated(Answering("{}", "xyzzy", style="chat"))["sciq"].prompt is None
+
+
+@pytest.mark.parametrize("answer", ["xyzzy", "I do not know.", ""])
+def test_without_a_right_answer_nothing_is_calibrated(answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrated(Answering(answer)) == {}
+    notes = [
+        f"note: {name} is not calibrated: none of {n} answers is right"
+        for name, n in (("triviaqa", 10), ("sciq", 10), (POOLED, 20))
+    ]
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")] == notes
+
+
+def test_without_the_training_side_a_set_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(SAMPLES / "allenai", tmp_path / "allenai")
+    folder = Path("mandarjoshi/trivia_qa/rc.nocontext")
+    (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(SAMPLES / folder / "validation.parquet", tmp_path / folder)
+    source = DataSource(str(tmp_path), evaluation_split="validation")
+    assert list(calibrated(Answering("{}", "xyzzy"), replace(SETTINGS, sets=("triviaqa", "sciq"), source=source))) == [
+        "sciq"
+    ]
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: triviaqa is not calibrated: no file")
+    assert "train.parquet" in note
+
+
+def test_calibration_can_be_left_out() -> None:
+    benchmarks = load_benchmarks(SETTINGS, seed=0)
+    assert calibrate_sets(None, benchmarks, SETTINGS, []) == {}
+    answering = Answering("{}")
+    assert calibrated(answering, replace(SETTINGS, calibration_questions=0)) == {}
+    assert answering.asked == []
+
+
+ANSWERS = judged(
+    ("right", -0.5),
+    ("right", -1.5),
+    ("right", -2.5),
+    ("wrong", -2.0),
+    ("wrong", -4),
+    ("declined", -0.1),
+    ("empty", None),
+)
+
+
+def test_what_a_threshold_keeps() -> None:
+    """An answer at the threshold is given; what is declined or empty is no answer, however sure the model is."""
+    assert kept_by(TOY, ANSWERS) == {
+        "60": {"kept": 1 / 3, "wrong": 0, "answered": 1 / 7},
+        "80": {"kept": 2 / 3, "wrong": 1 / 7, "answered": 3 / 7},
+        "90": {"kept": 1, "wrong": 1 / 7, "answered": 4 / 7},
+    }
+    unsure = kept_by(TOY, judged(("wrong", -1.5), ("empty", None)))
+    assert unsure["60"] == {"kept": None, "wrong": 0, "answered": 0}
+    assert unsure["80"] == {"kept": None, "wrong": 0.5, "answered": 0.5}
+
+
+def test_each_calibration_is_carried_to_each_set() -> None:
+    lax = replace(TOY, thresholds={"80": -9.0}, auroc=None)
+    answers = {"nq": ANSWERS, "sciq": judged(("wrong", -1.5))}
+    found = carried({"nq": TOY, POOLED: lax}, answers)
+    assert {name: list(of_sets) for name, of_sets in found.items()} == {"nq": ["nq", "sciq"], POOLED: ["nq", "sciq"]}
+    assert found["nq"]["nq"] == kept_by(TOY, ANSWERS)
+    assert found[POOLED]["sciq"] == {"80": {"kept": None, "wrong": 1, "answered": 1}}
+    head, *lines = carried_table({"nq": TOY, POOLED: lax}, found).splitlines()
+    assert len(lines) == 2 * 3 + 2
+    assert head.split() == ["calibrated", "on", "by", "AUROC", "asked", "keep", "kept", "answered", "wrong"]
+    assert lines[1].split() == ["nq", "summed", "0.750", "nq", "80%", "0.67", "0.429", "0.143"]
+    assert lines[-1].split() == [POOLED, "summed", "-", "sciq", "80%", "-", "1.000", "1.000"]
+
+
+def test_the_aurocs_are_a_line_for_each_set() -> None:
+    some = replace(TOY, aurocs=TOY.aurocs | {"per_token": 0.5})
+    assert [line.split() for line in aurocs({"nq": some}).splitlines()] == [
+        ["AUROC", *KINDS],
+        ["nq", "-", "0.500", "-", "-"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names", "own"),
+    [
+        ("sciq", ["nq", "sciq", POOLED], "sciq"),
+        ("truthfulqa", ["nq", "sciq", POOLED], POOLED),
+        ("truthfulqa", ["nq"], "nq"),
+    ],
+)
+def test_the_runs_own_calibration_is_written_first(dataset: str, names: list[str], own: str, tmp_path: Path) -> None:
+    calibrations = {name: replace(TOY, dataset=name) for name in names}
+    folders = [tmp_path / "run", tmp_path / "run" / "adapter"]
+    write_confidence(folders, calibrations, dataset)
+    for folder in folders:
+        assert Calibration.read(folder) == calibrations[own]
+        assert {name: Calibration.read(folder, name) for name in names} == calibrations
+        assert list(json.loads((folder / "confidence.json").read_text())["sets"]) == names
+
+
+def test_without_a_calibration_nothing_is_written(tmp_path: Path) -> None:
+    write_confidence([tmp_path], {}, "nq")
+    assert list(tmp_path.iterdir()) == []

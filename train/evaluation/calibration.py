@@ -1,0 +1,139 @@
+"""Calibrate a model's confidence on questions that it was neither trained nor evaluated on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from data.errors import DataError
+from data.examples import Example, hash_fraction, normalise_question
+from data.judge import judge
+from data.sources import DataSource
+from eavss.asking import FEW_SHOT
+from eavss.confidence import KINDS, Calibration, calibrate
+from train.evaluation.answered import Judged
+from train.evaluation.benchmarks import Benchmark
+from train.evaluation.free_answers import FreeAnswer, FreeAnswers, rule_of
+from train.evaluation.records import Carried, Kept
+from train.recipe.settings import EvaluationSettings
+from train.runtime.distributed import on_main_process, say
+from train.runtime.files import write_text
+
+POOLED = "pooled"
+
+
+def calibration_questions(source: DataSource, dataset: str, count: int, taken: set[str]) -> list[Example]:
+    """Take questions from the training side of a set, in an order of their own.
+
+    Args:
+        count: how many at most.
+        taken: the questions that are trained on, normalised.
+
+    Raises:
+        DataError: the set has no training side here.
+    """
+    free = [example for example in source.split(dataset).train if normalise_question(example.question) not in taken]
+    return sorted(free, key=lambda example: hash_fraction(f"calibration {example.question}"))[:count]
+
+
+def calibrate_sets(
+    free: FreeAnswers | None, benchmarks: Sequence[Benchmark], settings: EvaluationSettings, trained: Sequence[Example]
+) -> dict[str, Calibration]:
+    """Calibrate the model on each set that it is asked freely, and on all of them pooled.
+
+    Args:
+        free: the model that answers; None to calibrate nothing.
+        benchmarks: the sets that are evaluated.
+        settings: where their rows come from, and how many questions of each set are asked.
+        trained: the examples that the model was trained on.
+    """
+    if free is None or not settings.calibration_questions:
+        return {}
+    taken = {normalise_question(example.question) for example in trained}
+    given: dict[str, list[tuple[Example, FreeAnswer]]] = {}
+    for benchmark in benchmarks:
+        if rule_of(benchmark.questions[0].example) is None:
+            continue
+        try:
+            examples = calibration_questions(settings.source, benchmark.dataset, settings.calibration_questions, taken)
+        except DataError as error:
+            say(f"note: {benchmark.name} is not calibrated: {error}")
+            continue
+        answers = free(examples, f"calibrating on {benchmark.name}")
+        given[benchmark.name] = list(zip(examples, answers, strict=True))
+    pooled = [each for answered in given.values() for each in answered]
+    parts = {**given, **({POOLED: pooled} if len(given) > 1 else {})}
+    found = {name: _calibrate(name, answered, free.encoder.prompt_style) for name, answered in parts.items()}
+    return {name: calibration for name, calibration in found.items() if calibration is not None}
+
+
+def _calibrate(name: str, answered: list[tuple[Example, FreeAnswer]], prompt_style: str) -> Calibration | None:
+    judged = [(a.confidence, judge(a.text, example.aliases, example.question)) for example, a in answered]
+    attempts = [(c, verdict == "right") for c, verdict in judged if c is not None and verdict in ("right", "wrong")]
+    if not any(right for _, right in attempts):
+        say(f"note: {name} is not calibrated: none of {len(answered)} answers is right")
+        return None
+    prompt = None if prompt_style == "chat" else FEW_SHOT
+    return calibrate([c for c, _ in attempts], [right for _, right in attempts], len(answered), prompt, name)
+
+
+def kept_by(calibration: Calibration, answers: Sequence[Judged]) -> dict[str, Kept]:
+    """Return what each threshold does on the answers to other questions, by the per cent that it should keep."""
+    found: dict[str, Kept] = {}
+    right = sum(answer.verdict == "right" for answer in answers)
+    for keep in calibration.thresholds:
+        given = [answer.verdict for answer in answers if not calibration.declines(answer.confidence, int(keep))]
+        found[keep] = {
+            "kept": given.count("right") / right if right else None,
+            "wrong": given.count("wrong") / len(answers),
+            "answered": (given.count("right") + given.count("wrong")) / len(answers),
+        }
+    return found
+
+
+def carried(calibrations: Mapping[str, Calibration], answers: Mapping[str, Sequence[Judged]]) -> Carried:
+    """Return what the thresholds of each calibration do on each evaluated set: {calibrated on: {set: {keep: ...}}}."""
+    return {
+        name: {other: kept_by(calibration, of_set) for other, of_set in answers.items()}
+        for name, calibration in calibrations.items()
+    }
+
+
+def carried_table(calibrations: Mapping[str, Calibration], found: Carried) -> str:
+    """Return what the thresholds do as text."""
+    head = f"{'calibrated on':<14} {'by':<12} {'AUROC':>6} {'asked':<12} {'keep':>5} {'kept':>6}"
+    lines = [f"{head} {'answered':>9} {'wrong':>6}"]
+    for name, of_sets in found.items():
+        by, auroc = calibrations[name].by, calibrations[name].auroc
+        for other, kept in of_sets.items():
+            for keep, values in kept.items():
+                right = "-" if values["kept"] is None else f"{values['kept']:.2f}"
+                shown = "-" if auroc is None else f"{auroc:.3f}"
+                lines.append(
+                    f"{name:<14} {by:<12} {shown:>6} {other:<12} {keep:>4}% {right:>6} {values['answered']:>9.3f} "
+                    f"{values['wrong']:>6.3f}"
+                )
+    return "\n".join(lines)
+
+
+@on_main_process
+def write_confidence(folders: Sequence[Path], calibrations: Mapping[str, Calibration], dataset: str) -> None:
+    """Write `confidence.json` to each folder: the calibration on `dataset`, or on all sets pooled, then all of them.
+
+    Without a calibration nothing is written.
+    """
+    if not calibrations:
+        return
+    own = calibrations.get(dataset) or calibrations.get(POOLED) or next(iter(calibrations.values()))
+    sets = {name: asdict(calibration) for name, calibration in calibrations.items()}
+    for folder in folders:
+        write_text(folder / "confidence.json", json.dumps(asdict(own) | {"sets": sets}, indent=2) + "\n")
+
+
+def aurocs(calibrations: Mapping[str, Calibration]) -> str:
+    """Return the AUROC of each confidence on each set's calibration questions as text."""
+    lines = [f"{'AUROC':<14}" + "".join(f"{kind:>13}" for kind in KINDS)]
+    for name, calibration in calibrations.items():
+        values = [calibration.aurocs[kind] for kind in KINDS]
+        lines.append(f"{name:<14}" + "".join(f"{'-':>13}" if v is None else f"{v:>13.3f}" for v in values))
+    return "\n".join(lines)
