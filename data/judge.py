@@ -21,31 +21,39 @@ _CANNOT = (
     r"(?:do not|dont|did not|didnt|can ?not|cant|could not|couldnt|would not|wouldnt|am unable to|am not able to|"
     r"im unable to|im not able to|unable to)"
 )
+# Who declines: the speaker, or nobody who is named. "Noble gases do not have ..." declines nothing.
+_ME = r"(?:^|\b(?:i|we)(?: \w+){0,2} )"
+# Forms of answers have no articles, and "one" is 1 in them (data.answers).
 _REFUSALS = (
-    rf"\b{_CANNOT} (?:\w+ ){{0,2}}{_KNOW}\b",
-    r"\b(?:can ?not|cant|could not|couldnt) be (?:\w+ )?(?:known|determined|established|answered|verified|confirmed)\b",
+    rf"{_ME}{_CANNOT} (?:\w+ ){{0,2}}{_KNOW}\b",
+    r"\b(?:can ?not|cant|could not|couldnt) be (?:\w+ )?(?:known|determined|answered|verified|confirmed)\b",
     r"\b(?:id|would|i) (?:need|have) to (?:look|check|search|verify|research|ask)\b",
     r"\b(?:not|isnt|arent) (?:\w+ )?(?:sure|certain|aware|familiar|confident)\b",
     r"\b(?:uncertain|unsure)\b",
     r"\bno (?:idea|clue|comment|answer|information|knowledge|way of knowing|way to know|data)\b",
-    r"\bnot (?:have|enough|sufficient)\b.{0,25}\b(?:information|context|knowledge|answer|access|details|data|idea)\b",
-    r"\b(?:dont|do not) (?:\w+ )?have\b",
+    rf"{_ME}(?:\w+ )?not have\b.{{0,25}}\b(?:information|context|knowledge|answer|access|details|data)\b",
+    r"\bnot (?:enough|sufficient) (?:information|context|knowledge|details|data)\b",
+    rf"{_ME}(?:dont|do not) (?:\w+ )?have\b",
     r"\b(?:insufficient|lack|lacking) (?:\w+ )?(?:information|context|knowledge|data)\b",
     r"\b(?:beyond|outside|out of) (?:of )?(?:my|what i)\b",
-    r"\b(?:rather|prefer) not\b|\bcan only guess\b",
-    r"\bhavent (?:a|the|any|got)\b|\bhave not (?:a|the|any) (?:clue|idea)\b",
+    r"\b(?:rather|prefer) not\b|\bcan only guess\b|\b(?:refuse|decline) to\b",
+    r"\b(?:wont|will not) (?:answer|say|guess)\b|\b(?:ai|language model)\b.*\b(?:do not|dont|cannot|cant)\b",
+    r"\b(?:havent|have not)(?: got)? (?:clue|foggiest|faintest|idea|any idea|slightest)\b",
     rf"\b(?:hard|impossible|difficult|not possible) (?:for me )?to {_KNOW}\b",
-    r"\bnot (?:known|something i)\b|\bno one knows\b|\bnobody knows\b",
-    r"\b(?:beats me|who knows|guess is as good|decline to|i give up|i pass|escapes me|slipped my mind|at a loss)\b",
+    r"\bnot (?:known|available|something i)\b|\b(?:no 1|nobody|noone) knows\b|\bany(?:1|one|body)s guess\b",
+    r"\b(?:beats me|who knows|guess is as good|i give up|i pass|escapes me|slipped my mind|at loss)\b",
     r"^(?:dunno|idk|dont know|unknown|n a|na|none|pass|no answer|unanswerable|undetermined|unclear|sorry)$",
 )
 _REFUSAL = re.compile("|".join(_REFUSALS))
 # What may follow a refusal without being an answer.
 _FILLER = re.compile(
     r"\b(?:you (?:should|can|could|may|might|would|will)|your|please|recommend|suggest|consult|check|look (?:it )?up|"
-    r"provide|clarify|rephrase|context|let me know|happy to|glad to|help you|assist you|as an ai|language model|sorry|"
-    r"apologi[sz]e|afraid|wrong|mislead|misleading|guess(?:ing)?|make (?:something|it|one) up|question|reliable)\b"
+    r"provide|clarify|rephrase|context|let me know|happy to|glad to|help you|assist you|as ai|language model|sorry|"
+    r"thanks?|unfortunately|honestly|regret|apolog\w+|"
+    r"afraid|wrong|mislead|misleading|guess(?:ing)?|make (?:something|it|1) up|question|reliable)\b"
 )
+# A clause of so few words beside a refusal is an answer: "Paris, but I am not sure".
+_BARE = 4
 _ASSERTION = re.compile(
     r"\b(?:think|believe|suppose|suspect|probably|perhaps|maybe|possibly|likely|say|is|was|are|were|its|be)\b"
 )
@@ -53,13 +61,17 @@ _CLAUSE = re.compile(
     r"[.;!?\n]+(?=\s|$)|,? ?\b(?:but|however|though|although)\b,?|,(?= (?:i|it|its|maybe|perhaps|probably|possibly)\b)",
     re.IGNORECASE,
 )
-_NEGATIONS = frozenset(
-    {"not", "never", "isnt", "wasnt", "arent", "werent", "nor", "neither", "unlike", "except", "without"}
+# What stands before the words that it negates: "not (the city of) X", and "I do not think that it is X".
+_NEGATION = re.compile(
+    r"\b(?:not|never|nor|neither|unlike|except|without|no|isnt|wasnt|arent|werent|cant|cannot|couldnt|wont|rather than|"
+    r"instead of|as opposed to)(?: (?!(?:is|are|was|were|until|only)\b)\w+){0,3}$"
+    r"|\b(?:dont|do not|doesnt|didnt|did not|cant|cannot) (?:think|believe|suppose|say|agree)(?: \w+){0,4}$"
+    r"|\bdoubt(?: \w+){0,4}$"
 )
-_NEGATED_AFTER = re.compile(r"^(?:is|was|are|were|did|does)(?:nt| not)\b")
+_NEGATED_AFTER = re.compile(r"^(?:is|was|are|were|did|does|can|could)(?:nt| not|not)\b")
 # "... is often attributed to X, but it is actually Y"
 _CORRECTED = re.compile(r"\bbut (?:\w+ ){0,3}(?:actually|really|in fact|in reality)\b")
-_INSTEAD = (["rather", "than"], ["instead", "of"], ["as", "opposed", "to"])
+_PHRASE = re.compile(r"[.;!?\n]+(?=\s|$)|,(?=\s)|\bbut\b", re.IGNORECASE)
 # A sentence says its answer near its beginning; a text that goes on for long mentions much.
 _LONGEST = 60
 
@@ -96,8 +108,12 @@ def _without_refusals(answer: str) -> tuple[str, bool]:
     if not any(declining):
         return answer, False
     rest = [clause for clause, declines in zip(clauses, declining, strict=True) if not declines]
-    answering = [clause for clause in rest if _ASSERTION.search(_plain(clause)) and not _FILLER.search(_plain(clause))]
-    return ". ".join(answering), True
+    return ". ".join(clause for clause in rest if _answers(_plain(clause))), True
+
+
+def _answers(clause: str) -> bool:
+    """Return whether a clause beside a refusal gives an answer."""
+    return not _FILLER.search(clause) and (len(clause.split()) <= _BARE or bool(_ASSERTION.search(clause)))
 
 
 def _plain(clause: str) -> str:
@@ -108,7 +124,7 @@ def _plain(clause: str) -> str:
 def _gives(answer: str, aliases: list[str], question: str) -> bool:
     """Return whether a text gives one of the aliases as its answer."""
     return any(
-        _gives_form(words.split()[:_LONGEST], form.split(), aliases, question)
+        _gives_form(words.split()[:_LONGEST], form.split(), aliases, question) and not _denies(answer, form)
         for words in answer_forms(answer)
         for alias in aliases
         for form in answer_forms(alias)
@@ -119,27 +135,32 @@ def _gives(answer: str, aliases: list[str], question: str) -> bool:
 def _gives_form(words: list[str], form: list[str], aliases: list[str], question: str) -> bool:
     size = len(form)
     places = [place for place in range(len(words) - size + 1) if words[place : place + size] == form]
-    stated = [place for place in places if not _denied(words, place, size)]
-    if not stated or len(stated) < len(places):
+    if not places or any(_undecided(words, place, size, aliases) for place in places):
         return False
-    if any(_undecided(words, place, size, aliases) for place in stated):
+    if _CORRECTED.search(" ".join(words[places[0] + size :])):
         return False
     asked = f" {' '.join(answer_forms(question)[-1:])} "
     if f" {' '.join(form)} " in asked:
         # It may repeat the question, so it has to be what the sentence begins or ends with.
-        return stated[0] == 0 or stated[-1] + size == len(words)
+        return places[0] == 0 or places[-1] + size == len(words)
     return True
 
 
-def _denied(words: list[str], place: int, size: int) -> bool:
-    """Return whether the words at a place are negated by what stands just before or after them."""
-    before, after = words[max(0, place - 3) : place], " ".join(words[place + size : place + size + 2])
-    if any(before[-len(phrase) :] == phrase for phrase in _INSTEAD) or _NEGATED_AFTER.match(after):
-        return True
-    if _CORRECTED.search(" ".join(words[place + size :])):
-        return True
-    near = [word for word in before if word not in ("in", "by", "at", "on", "called", "named", "of")][-1:]
-    return bool(set(near) & _NEGATIONS)
+def _denies(answer: str, form: str) -> bool:
+    """Return whether a phrase of the answer that has the alias negates it: "not X", "X is not", "X? No"."""
+    phrases = [_plain(phrase) for phrase in _PHRASE.split(answer)]
+    for number, phrase in enumerate(phrases):
+        before, found, after = f" {phrase} ".partition(f" {form} ")
+        if found and (_NEGATION.search(before) or _NEGATED_AFTER.match(after)):
+            return True
+        if (
+            found
+            and not after.strip()
+            and phrases[number + 1 : number + 2]
+            and phrases[number + 1].split()[:1] == ["no"]
+        ):
+            return True
+    return False
 
 
 def _undecided(words: list[str], place: int, size: int, aliases: list[str]) -> bool:

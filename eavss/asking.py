@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from eavss.chat import render, turn_end_ids
 from eavss.confidence import Calibration, Confidence, confidence_of
 from eavss.encoding import text_ids
 from eavss.generation import answer_greedily, plain_generation
@@ -56,7 +57,7 @@ def ask(
         keep: the share of right answers that the threshold should keep: 60, 80 or 90 per cent.
 
     Raises:
-        EavssError: there is no such calibration or threshold.
+        EavssError: there is no such calibration or threshold, or no chat template where the calibration needs it.
     """
     if isinstance(calibration, Path):
         calibration = Calibration.read(calibration)
@@ -69,6 +70,7 @@ def ask(
             [text_ids(tokenizer, prompt, special_tokens=plain)],
             stops=(STOP,) if plain else (),
             limit=NEW_TOKENS if plain else CHAT_TOKENS,
+            ends=() if plain else turn_end_ids(tokenizer)[-1:],
         )
     confidence = confidence_of(written.logprobs) if written.text else None
     return Answer(written.text, confidence, calibration is not None and calibration.declines(confidence, keep))
@@ -78,5 +80,4 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, question: str, shots: str | None
     """Return the text before the answer, and whether it is plain text rather than the chat template's."""
     if shots is not None:
         return f"{shots}Question: {question}\nAnswer:", True
-    message = [{"role": "user", "content": question}]
-    return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)), False
+    return render(tokenizer, [("user", question)], add_generation_prompt=True), False

@@ -150,13 +150,16 @@ class Calibration:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             sets = content.pop("sets", {})
-            return Calibration(**(content if dataset is None else sets[dataset]))
+            found = Calibration(**(content if dataset is None else sets[dataset]))
+            if found.by not in KINDS or not all(isinstance(value, float) for value in found.thresholds.values()):
+                raise ValueError
         except OSError:
             raise EavssError(f"no file {path}; scripts/calibrate.py writes it") from None
         except KeyError:
-            raise EavssError(f"{path} has no calibration on {dataset}, but on {', '.join(sets)}") from None
+            raise EavssError(f"{path} has no calibration on {dataset}; it has {', '.join(sets) or 'one'}") from None
         except (ValueError, TypeError, AttributeError):
             raise EavssError(f"{path} is no confidence.json") from None
+        return found
 
 
 def calibrate(

@@ -78,6 +78,28 @@ def systematic_share(differences: Tensor) -> Tensor:
     return (n * ratio - 1) / (n - 1)
 
 
+def unpaired_share(states: Tensor, wrong: Tensor) -> Tensor:
+    """Return the share of a unit's variance that tells wrong answers from right ones, for unpaired questions (ours).
+
+    Where each question has one answer, right or wrong, there is no change within a question, and `systematic_share`
+    has nothing to work on. This is omega squared of the two groups, (SSB - MSW) / (SST + MSW) (Hays, 1963), with SSB
+    between groups, MSW the mean square within them, and SST in total. Like rho, it is 0 on average if the labels are
+    random.
+
+    Args:
+        states: (n, ..., H), n >= 3 answers.
+        wrong: (n,) booleans, of both values.
+
+    Returns:
+        (..., H)
+    """
+    right_states, wrong_states = states[~wrong], states[wrong]
+    within = sum((part - part.mean(0)).square().sum(0) for part in (right_states, wrong_states))
+    total = (states - states.mean(0)).square().sum(0)
+    mean_square = within / (len(states) - 2)
+    return torch.where(total > 0, (total - within - mean_square) / (total + mean_square).clamp(min=1e-38), 0.0)
+
+
 def hsav_of_shares(shares: Tensor) -> Tensor:
     """Return HSAV from rho of `systematic_share`: its mean over units (ours), (..., H) -> (...,)."""
     return shares.mean(-1)

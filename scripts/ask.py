@@ -5,7 +5,7 @@
 
 RUN is a run's output folder. Without a question, questions are read from the terminal until an empty line. --keep is
 the share of right answers that the threshold keeps: 60, 80 or 90 per cent. --dataset takes the calibration on that set.
---web serves the same as a page on this machine (`pip install -e '.[web]'`).
+--web serves the same as a page on this machine; it needs Gradio (`pip install gradio`).
 """
 
 import argparse
@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
@@ -24,7 +26,6 @@ from train.model.loading import load_adapter, read_model
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import find_adapter
 from train.publishing.run_folder import Run
-from train.recipe.settings import BaseModel
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
@@ -65,7 +66,7 @@ def load(folder: Path, dataset: str | None, keep: int) -> Pair:
         EavssError: it has no calibration on `dataset`.
     """
     run = Run.read(folder)
-    base = BaseModel(run.results["model"])
+    base = run.base_model
     model = load_adapter(read_model(base), str(find_adapter(folder)))
     has_one = dataset is not None or (folder / "confidence.json").is_file()
     calibration = Calibration.read(folder, dataset) if has_one else None
@@ -98,16 +99,20 @@ def questions_of(given: Sequence[str], read: Callable[[str], str] = input) -> It
         yield question
 
 
-def serve(pair: Pair, port: int) -> None:
-    """Serve a page on this machine where questions can be asked, until it is interrupted.
+def import_gradio() -> ModuleType:
+    """Return the library that makes the page.
 
     Raises:
-        RecipeError: Gradio is not installed.
+        RecipeError: it is not installed.
     """
     try:
-        import gradio
+        return import_module("gradio")
     except ImportError:
-        raise RecipeError("--web: Gradio is not installed; run `pip install -e '.[web]'`") from None
+        raise RecipeError("--web: Gradio is not installed; run `pip install gradio`") from None
+
+
+def serve(gradio: ModuleType, pair: Pair, port: int) -> None:
+    """Serve a page on this machine where questions can be asked, until it is interrupted."""
 
     def answer(question: str) -> list[list[str]]:
         if not question.strip():
@@ -142,14 +147,15 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset")
     parser.add_argument("--web", action="store_true")
     parser.add_argument("--port", type=int, default=7860)
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def main(options: argparse.Namespace) -> None:
     """Ask, and print or serve what the models say."""
+    page = import_gradio() if options.web else None
     pair = load(options.run, options.dataset, options.keep)
-    if options.web:
-        serve(pair, options.port)
+    if page is not None:
+        serve(page, pair, options.port)
         return
     for question in questions_of(options.questions):
         say(f"{question}\n{shown(pair(question), pair.calibration)}")

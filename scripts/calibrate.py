@@ -12,6 +12,7 @@ the file.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -27,7 +28,7 @@ from train.evaluation.records import Carried
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
 from train.publishing.rows import VERDICTS
-from train.recipe.arguments import EavssArguments
+from train.recipe.arguments import EavssArguments, require
 from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import is_main_process, say
@@ -56,7 +57,11 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
         RecipeError: no set is asked freely, or no answer is right.
     """
     set_seed(training.seed)
-    settings = args.evaluation
+    settings = replace(args.evaluation, question_hidden=False)
+    require(settings.calibration_questions > 0, "calibration_questions", settings.calibration_questions, "1 or more")
+    require(settings.prompt_style != "harness", "prompts", args.prompts, "own, as questions are asked")
+    if Path(str(training.output_dir)).is_file():
+        raise RecipeError(f"output_dir: {training.output_dir} is a file; it should be a folder")
     tokenizer = load_tokenizer(args.base_model)
     benchmarks = [each for each in load_benchmarks(settings, training.seed) if rule_of(each.questions[0].example)]
     base = load_model(args.base_model, training)

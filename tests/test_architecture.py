@@ -67,7 +67,7 @@ TESTED_ELSEWHERE = {
         [f"data/{name}.py" for name in ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")],
         "tests/data/test_sets.py holds all sets to the same rules",
     ),
-    "train/model/chat.py": "tests/train/batching/test_encoding.py",
+    "eavss/chat.py": "tests/train/batching/test_encoding.py",
     "train/model/source.py": "tests/train/model/test_loading.py and test_tokenizer.py",
     "data/dataset.py": "types alone; tests/data/test_sixth_set.py makes one",
     "data/errors.py": "an exception class",

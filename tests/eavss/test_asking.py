@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
@@ -59,8 +60,11 @@ def prompts_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> li
 
 
 def chat_tokenizer() -> PreTrainedTokenizerFast:
+    """It has a chat template, and puts a special token before plain text."""
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = TEMPLATE
+    special = [(EOS, tokenizer.eos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{EOS} $A", special_tokens=special)
     return tokenizer
 
 
@@ -108,8 +112,8 @@ def test_the_question_is_posed_as_the_calibration_says() -> None:
     for calibration in (None, replace(CALIBRATION, prompt="Shots.\n\n"), replace(CALIBRATION, prompt=None)):
         ask(model, tokenizer, QUESTION, calibration)
     assert prompts == [
-        f"{FEW_SHOT}Question: {QUESTION}\nAnswer:",
-        f"Shots.\n\nQuestion: {QUESTION}\nAnswer:",
+        f"{EOS}{FEW_SHOT}Question: {QUESTION}\nAnswer:",
+        f"{EOS}Shots.\n\nQuestion: {QUESTION}\nAnswer:",
         f"<user>{QUESTION}\n<assistant>",
     ]
     assert all(f"Question: {question}\nAnswer: {answer}\n\n" in FEW_SHOT for question, answer in SHOTS)
@@ -128,11 +132,12 @@ def test_where_an_answer_ends(text: str, plain: str, chat: str) -> None:
     assert ask(model, tokenizer, QUESTION, replace(CALIBRATION, prompt=None)).text == chat
 
 
-def test_the_settings_of_the_models_folder_have_no_part() -> None:
+def test_neither_training_nor_the_settings_of_the_models_folder_have_a_part() -> None:
     model, tokenizer = writing("abcd"), tiny_tokenizer()
     expected = ask(model, tokenizer, QUESTION)
     model.generation_config.no_repeat_ngram_size = 1
     assert ask(model.train(), tokenizer, QUESTION) == expected
+    assert not model.training
     assert model.generation_config.no_repeat_ngram_size == 1
 
 

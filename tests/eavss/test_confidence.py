@@ -168,7 +168,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         ('{"by": "summed"}', None, r"is no confidence\.json$"),
         (json.dumps(asdict(TOY) | {"more": 1}), None, r"is no confidence\.json$"),
         (json.dumps({"sets": {"nq": {}}}), "nq", r"is no confidence\.json$"),
-        (json.dumps({"sets": {"nq": {}, "sciq": {}}}), "triviaqa", r"has no calibration on triviaqa, but on nq, sciq$"),
+        (json.dumps({"sets": {"nq": {}, "sciq": {}}}), "triviaqa", r"has no calibration on triviaqa; it has nq, sciq$"),
     ],
 )
 def test_a_broken_file_is_one_line(content: str | None, dataset: str | None, message: str, tmp_path: Path) -> None:

@@ -189,3 +189,18 @@ def test_contrast_scores_of_shares_by_hand() -> None:
 def test_eavss_conditional() -> None:
     """AV / AS of the hallucinated answers' tokens: 3 / 0.2 = 15 and 5 / 0.05 = 100."""
     torch.testing.assert_close(scores.eavss_conditional(moments()), torch.tensor([15.0, 100.0]).double())
+
+
+def test_the_unpaired_share_by_hand() -> None:
+    """Two groups of two: 0, 2 and 4, 6. SST = 20, SSB = 16, MSW = 4 / 2 = 2, so (16 - 2) / (20 + 2)."""
+    states = torch.tensor([[0.0], [2.0], [4.0], [6.0]])
+    wrong = torch.tensor([False, False, True, True])
+    assert scores.unpaired_share(states, wrong).tolist() == pytest.approx([14 / 22])
+    assert scores.unpaired_share(torch.ones(4, 1), wrong).tolist() == [0.0]
+
+
+def test_the_unpaired_share_is_zero_on_average_for_random_labels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(40, 2000, generator=generator, dtype=torch.float64)
+    wrong = torch.arange(40) % 4 == 0
+    assert abs(float(scores.unpaired_share(states, wrong).mean())) < 0.003

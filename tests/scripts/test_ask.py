@@ -100,9 +100,9 @@ def test_an_empty_answer_is_shown_as_nothing() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["{finished}", "--web"], "--web: Gradio is not installed; run `pip install -e '.[web]'`"),
+        (["{finished}", "--web"], "--web: Gradio is not installed; run `pip install gradio`"),
         (["{finished}", "who?", "--keep", "70"], "invalid choice: 70"),
-        (["{finished}", "who?", "--dataset", "triviaqa"], "has no calibration on triviaqa, but on nq, sciq"),
+        (["{finished}", "who?", "--dataset", "triviaqa"], "has no calibration on triviaqa; it has nq, sciq"),
         (["{finished}/adapter", "who?"], "is not the folder of a finished run"),
         (["{finished}/none", "who?"], "is not the folder of a finished run"),
         ([], "the following arguments are required: run"),

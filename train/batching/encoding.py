@@ -6,12 +6,11 @@ from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
-from data.conversations import Message
 from data.examples import Example
 from data.sets import SETS
 from eavss.batches import TokenSequence
+from eavss.chat import Turn, render, turn_end, turn_end_ids
 from eavss.encoding import TokenisedText, encode_answers, encode_as_one, join, text_ids
-from train.model.chat import render, turn_end
 from train.runtime.errors import ModelError
 
 
@@ -57,7 +56,7 @@ class Encoder:
     def _chat(self, example: Example, answers: Sequence[str], end: bool) -> list[TokenSequence]:
         """Divide whole conversations, as the template writes them, into prompt, answer and end."""
         messages = _messages(example)
-        turns = (render(self.tokenizer, [*messages, Message("assistant", answer)]) for answer in answers)
+        turns = (render(self.tokenizer, [*messages, ("assistant", answer)]) for answer in answers)
         texts = [self.prompt(example), *(turn.removesuffix(self._turn_end) for turn in turns)]
         prompt, *wholes = (TokenisedText(text, text_ids(self.tokenizer, text, special_tokens=False)) for text in texts)
         ending = self.end_ids if end else ()
@@ -69,14 +68,11 @@ class Encoder:
 
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
-        """The tokens that end an answer: those up to the template's first special token, or the end-of-sequence."""
+        """The tokens that end an answer: what ends a turn in the chat template, or the end-of-sequence token."""
         eos = self.tokenizer.eos_token_id
-        ending = () if eos is None else (int(eos),)
-        if self.prompt_style != "chat" or not self._turn_end.strip():
-            return ending
-        ids = text_ids(self.tokenizer, self._turn_end, special_tokens=False)
-        first = next((place for place, token in enumerate(ids) if token in self.tokenizer.added_tokens_decoder), None)
-        return tuple(ids) if first is None else tuple(ids[: first + 1])
+        if self.prompt_style == "chat":
+            return turn_end_ids(self.tokenizer)
+        return () if eos is None else (int(eos),)
 
     def prompt(self, example: Example) -> str:
         """Return the text that an answer to `example` follows."""
@@ -102,6 +98,6 @@ class Encoder:
         return encode_as_one(self.tokenizer, prompt, answer, self.max_length)
 
 
-def _messages(example: Example) -> list[Message]:
-    system = [Message("system", example.system)] if example.system else []
-    return [*system, Message("user", example.question)]
+def _messages(example: Example) -> list[Turn]:
+    system = [("system", example.system)] if example.system else []
+    return [*system, ("user", example.question)]

@@ -94,11 +94,11 @@ def load_benchmarks(settings: EvaluationSettings, seed: int) -> list[Benchmark]:
     Raises:
         DataError: a set cannot be loaded.
     """
-    names = {_own_name(dataset): dataset for dataset in settings.sets}
+    names = {own_name(dataset): dataset for dataset in settings.sets}
     return [_load(name, dataset, settings, seed) for name, dataset in names.items()]
 
 
-def _own_name(dataset: str) -> str:
+def own_name(dataset: str) -> str:
     """Name a file by its stem, unless that is the name of a set; a set or a Hub id keeps its name."""
     stem = Path(dataset).stem
     return stem if Path(dataset).is_file() and stem not in SETS else dataset

@@ -12,7 +12,7 @@ from data.sources import DataSource
 from eavss.asking import FEW_SHOT
 from eavss.confidence import KINDS, Calibration, calibrate
 from train.evaluation.answered import Judged
-from train.evaluation.benchmarks import Benchmark
+from train.evaluation.benchmarks import Benchmark, own_name
 from train.evaluation.free_answers import FreeAnswer, FreeAnswers, rule_of
 from train.evaluation.records import Carried, Kept
 from train.recipe.settings import EvaluationSettings
@@ -49,7 +49,11 @@ def calibrate_sets(
     """
     if free is None or not settings.calibration_questions:
         return {}
-    taken = {normalise_question(example.question) for example in trained}
+    if free.encoder.prompt_style == "harness":
+        say("note: not calibrated: thresholds are for questions as they are asked with prompts: own")
+        return {}
+    evaluated = [question.example for benchmark in benchmarks for question in benchmark.questions]
+    taken = {normalise_question(example.question) for example in (*trained, *evaluated)}
     given: dict[str, list[tuple[Example, FreeAnswer]]] = {}
     for benchmark in benchmarks:
         if rule_of(benchmark.questions[0].example) is None:
@@ -124,7 +128,7 @@ def write_confidence(folders: Sequence[Path], calibrations: Mapping[str, Calibra
     """
     if not calibrations:
         return
-    own = calibrations.get(dataset) or calibrations.get(POOLED) or next(iter(calibrations.values()))
+    own = calibrations.get(own_name(dataset)) or calibrations.get(POOLED) or next(iter(calibrations.values()))
     sets = {name: asdict(calibration) for name, calibration in calibrations.items()}
     for folder in folders:
         write_text(folder / "confidence.json", json.dumps(asdict(own) | {"sets": sets}, indent=2) + "\n")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from train.losses import TERMS
 from train.publishing.rows import AskedRow, MetricRow
+from train.selection.own_answers import BlockRecord
 
 _LOGPROBS = (("logps/chosen", "truthful"), ("logps/rejected", "hallucinated"))
 _STYLES = ("-", "--", ":", "-.")
@@ -103,6 +104,42 @@ def plot_risk(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> 
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("share answered, the surest answers first")
+    return _png(figure)
+
+
+def plot_own_answers(blocks: Sequence[BlockRecord], likelihood: float | None) -> bytes:
+    """Draw EAVSS of the model's own answers by block, and the AUROC of the probes with their intervals.
+
+    Args:
+        blocks: the records of all blocks.
+        likelihood: the AUROC of the summed log-probability, drawn as a line.
+    """
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    indices = [block["layer"] for block in blocks]
+    above.bar(indices, [block["eavss"] for block in blocks], color=_OURS)
+    above.set_ylabel("EAVSS, unpaired")
+    for shift, colour, label, values, intervals in (
+        (
+            -0.12,
+            _CONTROL,
+            "last prompt token",
+            [b["prompt_auroc"] for b in blocks],
+            [b["prompt_interval"] for b in blocks],
+        ),
+        (0.12, _OURS, "answer", [b["answer_auroc"] for b in blocks], [b["answer_interval"] for b in blocks]),
+    ):
+        places = [index + shift for index in indices]
+        below.plot(places, values, "o", color=colour, markersize=3, label=label)
+        below.vlines(places, *zip(*intervals, strict=True), color=colour, linewidth=1)
+    if likelihood is not None:
+        below.axhline(likelihood, color="#334155", linestyle="--", linewidth=1, label="log-probability")
+    below.set_ylabel("AUROC")
+    below.set_xlabel("layer index")
+    below.legend(frameon=False)
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
 
 

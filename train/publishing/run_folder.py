@@ -11,6 +11,7 @@ import yaml
 from train.evaluation.compare import item_file
 from train.evaluation.records import Carried, Comparison, QuestionRecord
 from train.plan import TrainFigures
+from train.recipe.settings import BaseModel
 from train.runtime.errors import RecipeError
 from train.selection.layers_file import LayersRecord
 
@@ -79,7 +80,11 @@ class Run:
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
             recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
             seed = int(yaml.safe_load(recipe).get("seed", 42))
-            results["dataset"], results["benchmarks"]  # so that another program's file is refused here
+            (
+                results["model"],
+                results["dataset"],
+                results["benchmarks"],
+            )  # so that another program's file is refused here
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
             raise RecipeError(f"{folder} is not the folder of a finished run: results.json or recipe.yaml") from None
         return cls(folder, cast(Results, results), recipe, seed)
@@ -88,6 +93,18 @@ class Run:
     def dataset(self) -> str:
         """The data set that the run was trained on."""
         return self.results["dataset"]
+
+    @property
+    def base_model(self) -> BaseModel:
+        """The base that the run was trained on, as its recipe loads it."""
+        recipe = yaml.safe_load(self.recipe)
+        return BaseModel(
+            self.results["model"],
+            str(recipe.get("model_revision", "main")),
+            bool(recipe.get("trust_remote_code", False)),
+            recipe.get("dtype", "auto"),
+            recipe.get("attn_implementation"),
+        )
 
     @property
     def key(self) -> tuple[str, int]:

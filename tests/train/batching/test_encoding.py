@@ -14,6 +14,7 @@ from trl import DPOConfig, DPOTrainer
 
 from data import preferences
 from data.examples import Example
+from eavss.errors import EavssError
 from tests.tokenizers import TOKENIZER_KINDS, trained_tokenizer
 from tests.toys import EXAMPLES, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
@@ -94,7 +95,7 @@ def test_an_answer_ends_as_the_template_ends_its_turns(after_turn: str, end: str
 def test_a_template_that_fails_is_one_line(template: str, message: str) -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = template
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(EavssError, match=message) as caught:
         Encoder(tokenizer, "chat", 128)(EXAMPLES[0], ["yes"])
     assert "\n" not in str(caught.value)
 

@@ -2,11 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from data.judge import Verdict
 from eavss.confidence import Confidence
-from train.evaluation.answered import Answered, Judged, compare_answered, judged_answers, over_declined
+from train.evaluation.answered import (
+    SET_METRICS,
+    Answered,
+    Judged,
+    compare_answered,
+    judged_answers,
+    over_declined,
+)
 from train.evaluation.records import QuestionRecord
 
 
@@ -58,6 +66,19 @@ def test_undefined_figures_are_left_out(verdicts: list[Verdict], metrics: dict[s
     assert answered(*verdicts).metrics() == metrics
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_draw_counts_a_question_as_often_as_it_was_drawn(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    verdicts: list[Verdict] = ["right", "wrong", "declined", "empty"]
+    answers = [judged(verdicts[draw.integers(4)], -float(draw.integers(5))) for _ in range(12)]
+    weights = draw.integers(3, size=(5, 12))
+    for name, figure in SET_METRICS.items():
+        found = figure(Answered.of(answers), weights.astype(float))
+        for value, counts in zip(found.tolist(), weights, strict=True):
+            repeated = [answer for answer, count in zip(answers, counts, strict=True) for _ in range(count)]
+            assert value == pytest.approx(Answered.of(repeated).metrics().get(name, math.nan), nan_ok=True)
+
+
 def test_no_change_is_noise() -> None:
     same = Answered.of([judged("right", -1), judged("wrong", -2), judged("wrong", -1.5), judged("declined")] * 5)
     found = compare_answered(same, same, seed=0)
@@ -67,7 +88,7 @@ def test_no_change_is_noise() -> None:
 
 
 def test_a_clear_change_is_no_noise() -> None:
-    """Three of four wrong answers become right ones; the confidence told nothing, and then tells all."""
+    """Two of three wrong answers become right ones; the confidence told nothing, and then tells all."""
     before = Answered.of([judged("right"), judged("wrong"), judged("wrong"), judged("wrong")] * 10)
     after = Answered.of([judged("right"), judged("right"), judged("right"), judged("wrong", -2)] * 10)
     found = compare_answered(before, after, seed=0)

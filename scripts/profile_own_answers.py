@@ -1,0 +1,113 @@
+"""Where does a model know that it does not know? Profile its blocks on its own answers, right against wrong.
+
+    python scripts/profile_own_answers.py --model_name_or_path ORG/MODEL --dataset triviaqa
+        [--calibration_questions 600] [--json FILE] [--plot layers.png]
+
+The model answers training questions of the set greedily, and a judge says which answers are right. For each block it
+prints EAVSS of right against wrong answers, and the cross-validated AUROC of a probe on the last token of the prompt
+and on the answer, beside the AUROC of the answer's log-probability. Takes the keys of a recipe.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from transformers import TrainingArguments, set_seed
+
+from data.judge import judge
+from eavss.confidence import auroc
+from train.evaluation.calibration import calibration_questions
+from train.evaluation.free_answers import FreeAnswers, rule_of
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
+from train.publishing.plots import plot_own_answers
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json, write_whole
+from train.selection.own_answers import BlockRecord, answer_states, block_records
+
+# A probe is cross-validated in five folds, each of which needs both kinds.
+_FEWEST = 5
+
+
+class Profile(TypedDict):
+    """What `--json` writes: how many answers there were and were right, the likelihood's AUROC, and the blocks."""
+
+    answers: int
+    right: int
+    summed_auroc: float | None
+    blocks: list[BlockRecord]
+
+
+def main(args: EavssArguments, training: TrainingArguments) -> Profile:
+    """Profile the blocks, print them, and return the figures.
+
+    Raises:
+        RecipeError: the set is not asked freely, or too few answers are right or wrong.
+    """
+    set_seed(training.seed)
+    tokenizer = load_tokenizer(args.base_model)
+    examples = calibration_questions(args.source, args.dataset, args.calibration_questions, set())
+    if not examples or rule_of(examples[0]) is None:
+        raise RecipeError(f"dataset: {args.dataset} is not asked freely; nq, triviaqa and sciq are")
+    model = load_model(args.base_model, training)
+    free = FreeAnswers.of(model, tokenizer, args.evaluation, {})
+    said = [
+        (example, answer, verdict == "right")
+        for example, answer in zip(examples, free(examples, "asking"), strict=True)
+        if (verdict := judge(answer.text, example.aliases, example.question)) in ("right", "wrong")
+    ]
+    right = [is_right for _, _, is_right in said]
+    if min(sum(right), len(right) - sum(right)) < _FEWEST:
+        raise RecipeError(f"calibration_questions: {sum(right)} of {len(right)} answers are right; a probe needs five")
+    sequences = [free.encoder(example, [answer.text])[0] for example, answer, _ in said]
+    blocks = block_records(answer_states(model, sequences, args.eval_token_budget), right, training.seed)
+    summed = auroc([answer.confidence.summed for _, answer, _ in said if answer.confidence], right)
+    profile: Profile = {"answers": len(right), "right": sum(right), "summed_auroc": summed, "blocks": blocks}
+    say(table(profile))
+    return profile
+
+
+def table(profile: Profile) -> str:
+    """Return the profile as text."""
+    lines = [
+        f"{profile['right']} of {profile['answers']} answers are right; AUROC of the log-probability "
+        f"{profile['summed_auroc']:.3f}",
+        f"{'block':>5} {'EAVSS':>7} {'HSAV':>7}   {'prompt: AUROC':<24} {'answer: AUROC':<24}",
+    ]
+    for block in profile["blocks"]:
+        prompt, answer = (
+            f"{block[f'{where}_auroc']:.3f} [{low:.3f}, {high:.3f}]"  # type: ignore[literal-required]
+            for where, (low, high) in (("prompt", block["prompt_interval"]), ("answer", block["answer_interval"]))
+        )
+        lines.append(f"{block['layer']:>5} {block['eavss']:>7.4f} {block['hsav']:>7.4f}   {prompt:<24} {answer:<24}")
+    return "\n".join(lines)
+
+
+def command(argv: Sequence[str] | None) -> None:
+    """Parse the command line, profile, and write the files."""
+    own = Parser(__doc__)
+    own.add_argument("--json", type=Path)
+    own.add_argument("--plot", type=Path)
+    options, recipe = own.parse_known_args(argv)
+    for name in ("json", "plot"):
+        check_is_file(f"--{name}", getattr(options, name))
+    profile = main(*parse(recipe))
+    if is_main_process() and options.json:
+        write_json(options.json, profile)
+    if is_main_process() and options.plot:
+        picture = plot_own_answers(profile["blocks"], profile["summed_auroc"])
+        write_whole(options.plot, lambda path: path.write_bytes(picture))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: command(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(run())
