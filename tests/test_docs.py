@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from scripts import (
+    ask,
+    calibrate,
     compare_selectors,
     compare_with_trl,
     embedded_model,
     evaluate_runs,
     export_checkpoint,
+    profile_own_answers,
     run_benchmarks,
     score_layers,
     summarise_runs,
@@ -132,6 +135,7 @@ def words_left(run: Callable[[list[str]], Any], words: list[str], monkeypatch: p
         patch.setattr("sys.argv", ["script", *words])
         patch.setattr(argparse.ArgumentParser, "parse_known_args", parse_known_args)
         patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        patch.setattr(argparse.ArgumentParser, "parse_intermixed_args", parse_args)
         with pytest.raises(Parsed) as parsed:
             run(words)
     return parsed.value.left
@@ -141,8 +145,11 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "compare_selectors.py": compare_selectors.run,
     "compare_with_trl.py": compare_with_trl.run,
     "embedded_model.py": lambda _words: embedded_model.main(),
+    "ask.py": ask.run,
+    "calibrate.py": calibrate.run,
     "evaluate_runs.py": evaluate_runs.run,
     "export_checkpoint.py": export_checkpoint.run,
+    "profile_own_answers.py": profile_own_answers.run,
     "run_benchmarks.py": run_benchmarks.run,
     "score_layers.py": score_layers.run,
     "summarise_runs.py": summarise_runs.run,
