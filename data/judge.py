@@ -72,6 +72,9 @@ _NEGATED_AFTER = re.compile(r"^(?:is|was|are|were|did|does|can|could)(?:nt| not|
 # "... is often attributed to X, but it is actually Y"
 _CORRECTED = re.compile(r"\bbut (?:\w+ ){0,3}(?:actually|really|in fact|in reality)\b")
 _PHRASE = re.compile(r"[.;!?\n]+(?=\s|$)|,(?=\s)|\bbut\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"[.;!?\n]+(?=\s|$)")
+_SLASH = re.compile(r"(?<=[^\W\d])\s*/\s*(?=[^\W\d])")
+_ITEM = re.compile(r",\s*(?:or\s+)?|\s+or\s+", re.IGNORECASE)
 # A sentence says its answer near its beginning; a text that goes on for long mentions much.
 _LONGEST = 60
 
@@ -93,12 +96,6 @@ def judge(answer: str, aliases: Iterable[str], question: str = "") -> Verdict:
     if refused and not said:
         return "declined"
     return "right" if _gives(said, aliases, question) else "wrong"
-
-
-def is_refusal(answer: str) -> bool:
-    """Return whether an answer declines to answer and gives no answer."""
-    said, refused = _without_refusals(answer)
-    return refused and not said
 
 
 def _without_refusals(answer: str) -> tuple[str, bool]:
@@ -124,7 +121,9 @@ def _plain(clause: str) -> str:
 def _gives(answer: str, aliases: list[str], question: str) -> bool:
     """Return whether a text gives one of the aliases as its answer."""
     return any(
-        _gives_form(words.split()[:_LONGEST], form.split(), aliases, question) and not _denies(answer, form)
+        _gives_form(words.split()[:_LONGEST], form.split(), aliases, question)
+        and not _denies(answer, form)
+        and not _lists(answer, form, aliases)
         for words in answer_forms(answer)
         for alias in aliases
         for form in answer_forms(alias)
@@ -153,12 +152,21 @@ def _denies(answer: str, form: str) -> bool:
         before, found, after = f" {phrase} ".partition(f" {form} ")
         if found and (_NEGATION.search(before) or _NEGATED_AFTER.match(after)):
             return True
-        if (
-            found
-            and not after.strip()
-            and phrases[number + 1 : number + 2]
-            and phrases[number + 1].split()[:1] == ["no"]
-        ):
+        following = " ".join(phrases[number + 1 : number + 2]).split()
+        if found and not after.strip() and following[:1] == ["no"]:
+            return True
+    return False
+
+
+def _lists(answer: str, form: str, aliases: list[str]) -> bool:
+    """Return whether the alias is one of several candidates in a list: "X/Y", or "X, Y or Z"."""
+    for sentence in _SENTENCE.split(answer):
+        items = [_plain(item) for item in _ITEM.split(_SLASH.sub(" or ", sentence))]
+        several = _SLASH.search(sentence) or (len(items) > 2 and " or " in sentence)
+        short = all(len(item.split()) <= _BARE for item in items[1:])
+        named = [f" {form} " in f" {item} " for item in items]
+        others = [item for item, holds in zip(items, named, strict=True) if not holds]
+        if several and short and any(named) and not all(is_same_answer(other, aliases) for other in others):
             return True
     return False
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.judge import is_refusal, judge
+from data.judge import judge
 
 LABELLED = Path(__file__).parents[1] / "train" / "evaluation" / "labelled_answers.jsonl"
 AGREEMENT = 0.97
@@ -26,6 +26,23 @@ def test_the_judge_agrees_with_labels_by_hand() -> None:
     ("answer", "aliases", "verdict"),
     [
         ("paris", ["Lutetia", "Paris"], "right"),  # equality, in other characters
+        ("Bach/Handel/Haydn", ["Handel"], "wrong"),  # candidates in a list
+        ("It could be Bach, Handel or Haydn", ["Bach"], "wrong"),
+        ("Lennon, McCartney, or Harrison", ["Lennon"], "wrong"),
+        ("It is AC/DC", ["AC/DC"], "right"),
+        ("Burma/Myanmar", ["Burma", "Myanmar"], "right"),
+        ("Paris, France", ["Paris"], "right"),
+        ("I don't think it is Paris", ["Paris"], "wrong"),  # negated from further away
+        ("It cannot be Paris", ["Paris"], "wrong"),
+        ("I doubt that it is Paris", ["Paris"], "wrong"),
+        ("It is not the city of Paris", ["Paris"], "wrong"),
+        ("Paris? No, Lyon.", ["Paris"], "wrong"),
+        ("It is not London. It is Paris.", ["Paris"], "right"),
+        ("Paris, but I'm not sure.", ["Paris"], "right"),  # a bare answer beside a hedge
+        ("I haven't a clue.", ["Paris"], "declined"),
+        ("No one knows.", ["Paris"], "declined"),
+        ("Prokaryotes do not have a nucleus.", ["Prokaryotes"], "right"),  # nobody declines here
+        ("One cannot know both, said Heisenberg", ["Heisenberg"], "right"),
         ("Beyonce\u0301", ["Beyonce"], "right"),
         ("1914\u20131918", ["1914-1918"], "right"),
         ("the Beatles.", ["Beatles"], "right"),
@@ -127,7 +144,7 @@ REFUSALS = [
 def test_refusals(answer: str, apostrophe: str) -> None:
     answer = answer.replace("'", apostrophe)
     assert judge(answer, ["Paris"], "What is the capital of France?") == "declined"
-    assert is_refusal(answer)
+    assert judge(answer, ["xyzzy"]) == "declined"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +161,6 @@ def test_refusals(answer: str, apostrophe: str) -> None:
 )
 def test_a_refusal_with_an_answer_is_judged_by_the_answer(answer: str, verdict: str) -> None:
     assert judge(answer, ["Paris"]) == verdict
-    assert is_refusal(answer) == (verdict == "declined")
 
 
 def test_a_right_answer_in_the_words_of_a_refusal_is_right() -> None:
@@ -155,4 +171,4 @@ def test_a_right_answer_in_the_words_of_a_refusal_is_right() -> None:
 @pytest.mark.parametrize("answer", ["", "  \n", "...", "?!", "\u201c\u2014\u201d", "\u200b"])
 def test_an_answer_without_letters_is_empty(answer: str) -> None:
     assert judge(answer, ["Paris"]) == "empty"
-    assert not is_refusal(answer)
+    assert judge(answer, ["xyzzy"]) != "declined"
