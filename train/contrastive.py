@@ -46,7 +46,7 @@ from train.selection.layers_file import LayersRecord, layers_record, write_profi
 from train.selection.scoring import score, select
 from train.training import TrainingSetup, fine_tune, make_scoring_batches, make_training_examples, make_training_pairs
 
-_WRITTEN = "results.json, report.html, confidence.json, layers.json, layers.png, pairs.safetensors, adapter/, items/"
+_WRITTEN = "results.json, report.html, layers.json, layers.png, pairs.safetensors, adapter/, items/"
 _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
 
 

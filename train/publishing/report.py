@@ -12,7 +12,7 @@ from train.evaluation.compare import write_items
 from train.evaluation.evaluate import Evaluation
 from train.evaluation.statistics import Change
 from train.publishing.plots import plot_asked, plot_changes, plot_risk, plot_training
-from train.publishing.rows import DERIVED, VERDICTS, asked_rows, footnotes, metric_rows
+from train.publishing.rows import DERIVED, VERDICTS, AskedRow, asked_rows, footnotes, metric_rows
 from train.publishing.run_folder import Item, QuestionRecord, Results, Run
 from train.runtime.distributed import on_main_process
 from train.runtime.files import write_json, write_text
@@ -50,8 +50,23 @@ def _asked_lines(results: Results) -> list[str]:
     if not rows:
         return []
     head = f"{'asked':<12} {'':<8} {'n':>5} " + " ".join(f"{verdict:>9}" for verdict in VERDICTS)
-    shares = [" ".join(f"{row.shares[verdict]:>9.3f}" for verdict in VERDICTS) for row in rows]
-    return [head, *(f"{row.set:<12} {row.when:<8} {row.n:>5} {own}" for row, own in zip(rows, shares, strict=True)), ""]
+    lines = [head]
+    for row in rows:
+        shares = " ".join(f"{row.shares[verdict]:>9.3f}" for verdict in VERDICTS)
+        lines.append(f"{row.set:<12} {row.when:<8} {row.n:>5} {shares}")
+        if row.when == "after":
+            lines += _threshold_lines(results, row)
+    return [*lines, ""]
+
+
+def _threshold_lines(results: Results, row: AskedRow) -> list[str]:
+    """Return what remains where the thresholds that were calibrated on the set itself decline answers."""
+    of_sets = results.get("confidence", {}).get(row.set, {})
+    return [
+        f"{row.set:<12} {f'keep {keep}%':<8} {row.n:>5} {kept['answered'] - kept['wrong']:>9.3f} {kept['wrong']:>9.3f} "
+        f"{1 - kept['answered']:>9.3f}"
+        for keep, kept in of_sets.get(row.set, {}).items()
+    ]
 
 
 def _mark(change: Change) -> str:
