@@ -23,7 +23,7 @@ SETS = {"nq", "sciq", "triviaqa", "truthfulqa", "wikiqa"}
 SMALL = {
     **{"--score_questions": "8", "--train_questions": "16", "--eval_limit": "4", "--eval_token_budget": "1024"},
     **{"--per_device_train_batch_size": "2", "--max_steps": "4", "--save_steps": "2", "--save_total_limit": "2"},
-    **{"--logging_steps": "1"},
+    **{"--logging_steps": "1", "--calibration_questions": "4"},
 }
 
 
