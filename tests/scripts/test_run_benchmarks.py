@@ -55,7 +55,7 @@ def test_every_set_has_its_figures(plain: dict[str, Any]) -> None:
         assert entry["n"] == 3
         assert 0 <= entry["score"]["contrast_accuracy"] <= 1
         assert ("mc2" in entry["score"]) == (name == "truthfulqa")
-        assert ("exact_match" in entry["score"]) == (name in ("nq", "triviaqa"))
+        assert ("exact_match" in entry["score"]) == ("right" in entry["score"]) == (name in ("nq", "sciq", "triviaqa"))
         assert entry["hidden"].keys() <= entry["score"].keys()
     assert plain["retention"] == {}
 

@@ -80,11 +80,7 @@ class Run:
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
             recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
             seed = int(yaml.safe_load(recipe).get("seed", 42))
-            (
-                results["model"],
-                results["dataset"],
-                results["benchmarks"],
-            )  # so that another program's file is refused here
+            results["dataset"], results["benchmarks"]  # so that another program's file is refused here
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
             raise RecipeError(f"{folder} is not the folder of a finished run: results.json or recipe.yaml") from None
         return cls(folder, cast(Results, results), recipe, seed)
@@ -96,8 +92,14 @@ class Run:
 
     @property
     def base_model(self) -> BaseModel:
-        """The base that the run was trained on, as its recipe loads it."""
+        """The base that the run was trained on, as its recipe loads it.
+
+        Raises:
+            RecipeError: results.json does not name it.
+        """
         recipe = yaml.safe_load(self.recipe)
+        if "model" not in self.results:
+            raise RecipeError(f"{self.folder} is not the folder of a finished run: results.json names no model")
         return BaseModel(
             self.results["model"],
             str(recipe.get("model_revision", "main")),
