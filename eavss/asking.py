@@ -1,5 +1,6 @@
 """Ask a model a question, hear how sure it is of its answer, and whether it should rather decline."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,19 @@ SHOTS = (
     ("In which country is the Great Pyramid of Giza?", "Egypt"),
     ("how many strings does a violin have", "4"),
 )
-FEW_SHOT = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in SHOTS)
+
+
+def plain_prompt(question: str) -> str:
+    """Return a question as the plain style poses it, before its answer."""
+    return f"Question: {question}\nAnswer:"
+
+
+def answered_questions(shots: Iterable[tuple[str, str]]) -> str:
+    """Return questions with their answers, as the plain style shows them before a question."""
+    return "".join(f"{plain_prompt(question)} {answer}\n\n" for question, answer in shots)
+
+
+FEW_SHOT = answered_questions(SHOTS)
 
 
 class Answer(NamedTuple):
@@ -79,5 +92,5 @@ def ask(
 def _prompt(tokenizer: PreTrainedTokenizerBase, question: str, shots: str | None) -> tuple[str, bool]:
     """Return the text before the answer, and whether it is plain text rather than the chat template's."""
     if shots is not None:
-        return f"{shots}Question: {question}\nAnswer:", True
+        return f"{shots}{plain_prompt(question)}", True
     return render(tokenizer, [("user", question)], add_generation_prompt=True), False

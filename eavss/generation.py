@@ -1,6 +1,6 @@
 """Generate text with settings that are ours alone, and keep how likely each token was."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -83,21 +83,10 @@ def answer_greedily(
         limit: the most tokens that an answer has.
         ends: see `ending_ids`.
     """
-    # Padding after the end is removed with the special tokens, so it has to be one of them.
-    pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    inputs = padded_left(prompts, pad_id, next(model.parameters()).device)
     likeliest = _Likeliest()
-    generated = model.generate(  # type: ignore[operator] # (torch's __getattr__)
-        **inputs,
-        do_sample=False,
-        max_new_tokens=limit,
-        pad_token_id=pad_id,
-        eos_token_id=ending_ids(model, tokenizer, ends) or None,
-        logits_processor=LogitsProcessorList([likeliest]),
-        **({"stop_strings": list(stops), "tokenizer": tokenizer} if stops else {}),
-    )
+    how = {"do_sample": False, "logits_processor": LogitsProcessorList([likeliest])}
+    rows = _continuations(model, tokenizer, prompts, stops=stops, limit=limit, ends=ends, how=how)
     logprobs = torch.stack(likeliest.logprobs, dim=1).tolist()  # (B, T)
-    rows = generated[:, inputs["input_ids"].shape[1] :].tolist()
     return [_written(tokenizer, row, own, stops) for row, own in zip(rows, logprobs, strict=True)]
 
 
@@ -110,25 +99,39 @@ def sample_answers(
     stops: Sequence[str],
     limit: int,
     count: int,
+    ends: Sequence[int] = (),
 ) -> list[list[str]]:
     """Sample `count` answers to each prompt at temperature 1, from torch's generator; see `answer_greedily`."""
+    how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": count}
+    rows = _continuations(model, tokenizer, prompts, stops=stops, limit=limit, ends=ends, how=how)
+    texts = [_until_stop(str(tokenizer.decode(row, skip_special_tokens=True)), stops) for row in rows]
+    return [texts[start : start + count] for start in range(0, len(texts), count)]
+
+
+def _continuations(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stops: Sequence[str],
+    limit: int,
+    ends: Sequence[int],
+    how: Mapping[str, object],
+) -> list[list[int]]:
+    """Return the tokens that the model writes after each prompt; `how` says how it decodes."""
+    # Padding after the end is removed with the special tokens, so it has to be one of them.
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     inputs = padded_left(prompts, pad_id, next(model.parameters()).device)
     generated = model.generate(  # type: ignore[operator] # (torch's __getattr__)
         **inputs,
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        num_return_sequences=count,
+        **how,
         max_new_tokens=limit,
         pad_token_id=pad_id,
-        eos_token_id=ending_ids(model, tokenizer) or None,
+        eos_token_id=ending_ids(model, tokenizer, ends) or None,
         **({"stop_strings": list(stops), "tokenizer": tokenizer} if stops else {}),
     )
-    rows = generated[:, inputs["input_ids"].shape[1] :].tolist()
-    texts = [_until_stop(str(tokenizer.decode(row, skip_special_tokens=True)), stops) for row in rows]
-    return [texts[start : start + count] for start in range(0, len(texts), count)]
+    rows: list[list[int]] = generated[:, inputs["input_ids"].shape[1] :].tolist()
+    return rows
 
 
 class _Likeliest(LogitsProcessor):

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
+from eavss.asking import answered_questions, plain_prompt
 from eavss.encoding import text_ids
 from eavss.generation import ending_ids, padded_left, plain_generation
 from train.model.written_store import reuse_or_write
@@ -53,8 +54,8 @@ class AnswerWriter:
     def _prompt(self, example: Example) -> str:
         short = [shot for shot in self.shots if len(shot.truthful[0]) <= _SHOT_CHARACTERS]
         shown = [shot for shot in short if shot.question != example.question][:_SHOTS]
-        lines = [f"Question: {shot.question}\nAnswer: {shot.truthful[0]}" for shot in shown]
-        return "\n\n".join([*lines, f"Question: {example.question}\nAnswer:"])
+        shots = answered_questions((shot.question, shot.truthful[0]) for shot in shown)
+        return f"{shots}{plain_prompt(example.question)}"
 
     def _write(self, batch: tuple[int, list[str]]) -> list[list[str]]:
         start, prompts = batch

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
 from data.sets import SETS
+from eavss.asking import answered_questions, plain_prompt
 from eavss.batches import TokenSequence
 from eavss.chat import Turn, render, turn_end, turn_end_ids
 from eavss.encoding import TokenisedText, encode_answers, encode_as_one, join, text_ids
@@ -85,8 +86,8 @@ class Encoder:
         system = f"{example.system}\n\n" if example.system else ""
         known = self.shots.get(example.dataset, self.common_shots)
         shown = [shot for shot in known if shot.question != example.question]
-        shots = "".join(f"Question: {shot.question}\nAnswer: {shot.truthful[0]}\n\n" for shot in shown)
-        return f"{system}{shots}Question: {example.question}\nAnswer:"
+        shots = answered_questions((shot.question, shot.truthful[0]) for shot in shown)
+        return f"{system}{shots}{plain_prompt(example.question)}"
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the prompt's tokens for generating an answer, cut at the start to leave room for one."""

@@ -106,6 +106,7 @@ class FreeAnswers:
                     stops=stops,
                     limit=limit,
                     count=count,
+                    ends=self.encoder.end_ids[-1:],
                 )
 
         self.model.eval()
