@@ -7,10 +7,10 @@ from typing import NamedTuple
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from eavss.answering import answer_greedily
 from eavss.chat import render, turn_end_ids
 from eavss.confidence import Calibration, Confidence, confidence_of
 from eavss.encoding import text_ids
-from eavss.generation import answer_greedily, plain_generation
 
 NEW_TOKENS, CHAT_TOKENS = 32, 64
 # What ends an answer in the plain style.
@@ -76,15 +76,14 @@ def ask(
         calibration = Calibration.read(calibration)
     prompt, plain = _prompt(tokenizer, question, FEW_SHOT if calibration is None else calibration.prompt)
     model.eval()
-    with plain_generation(model):
-        (written,) = answer_greedily(
-            model,
-            tokenizer,
-            [text_ids(tokenizer, prompt, special_tokens=plain)],
-            stops=(STOP,) if plain else (),
-            limit=NEW_TOKENS if plain else CHAT_TOKENS,
-            ends=() if plain else turn_end_ids(tokenizer)[-1:],
-        )
+    (written,) = answer_greedily(
+        model,
+        tokenizer,
+        [text_ids(tokenizer, prompt, special_tokens=plain)],
+        stops=(STOP,) if plain else (),
+        limit=NEW_TOKENS if plain else CHAT_TOKENS,
+        ends=() if plain else turn_end_ids(tokenizer)[-1:],
+    )
     confidence = confidence_of(written.logprobs) if written.text else None
     return Answer(written.text, confidence, calibration is not None and calibration.declines(confidence, keep))
 

@@ -1,18 +1,19 @@
-"""Generate text with settings that are ours alone, and keep how likely each token was."""
+"""Generate text with settings that are ours alone, and no step for a text that has ended."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
+
+from eavss.prompt_cache import can_share, read_prompts
+
+# Most answers are short. A round of decoding goes on with the unfinished ones alone, and doubles what they have.
+_FIRST_ROUND = 4
 
 
 @contextmanager
@@ -33,8 +34,19 @@ def plain_generation(model: nn.Module) -> Iterator[None]:
         base.generation_config = own
 
 
-def padded_left(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:
-    """Return input_ids and attention_mask (B, T) of prompts that texts are to follow."""
+class Inputs(TypedDict):
+    """The texts that a model is to continue, as keyword arguments of `generate`.
+
+    input_ids and attention_mask are (B, T). past_key_values are those of the first T - 1 columns.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    past_key_values: NotRequired[Cache]
+
+
+def padded_left(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> Inputs:
+    """Put prompts that texts are to follow into one batch."""
     width = max(map(len, prompts))
     ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
@@ -56,112 +68,105 @@ def ending_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase, last: Seque
     return list(dict.fromkeys(int(token) for token in listed if token is not None))
 
 
-class Written(NamedTuple):
-    """An answer, without the space around it, and the log-probability of each of its tokens in nats."""
-
-    text: str
-    logprobs: list[float]
+Round = tuple[list[int], list[list[int]]]
 
 
-@torch.no_grad()
-def answer_greedily(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    *,
-    stops: Sequence[str],
-    limit: int,
-    ends: Sequence[int] = (),
-) -> list[Written]:
-    """Let a model continue each prompt with its likeliest tokens, until a stop string or an end-of-sequence.
+@dataclass
+class Decoding:
+    """How a model writes.
 
     Args:
-        model: a causal LM, in evaluation mode.
-        tokenizer: its tokenizer.
-        prompts: token ids.
-        stops: an answer ends before the first of these strings.
-        limit: the most tokens that an answer has.
-        ends: see `ending_ids`.
+        ending: the tokens that end an answer.
+        how: keyword arguments of `generate`.
     """
-    likeliest = _Likeliest()
-    how = {"do_sample": False, "logits_processor": LogitsProcessorList([likeliest])}
-    rows = _continuations(model, tokenizer, prompts, stops=stops, limit=limit, ends=ends, how=how)
-    logprobs = torch.stack(likeliest.logprobs, dim=1).tolist()  # (B, T)
-    return [_written(tokenizer, row, own, stops) for row, own in zip(rows, logprobs, strict=True)]
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    stops: Sequence[str]
+    ending: list[int]
+    how: Mapping[str, object]
+
+    def at_once(self, prompts: Sequence[Sequence[int]], limit: int, copies: int = 1) -> Iterator[Round]:
+        """Yield the rows and the tokens that the model writes in one call of `generate`; see `in_rounds`."""
+        repeated = [prompt for prompt in prompts for _ in range(copies)]
+        inputs = padded_left(repeated, self._pad_id, next(self.model.parameters()).device)
+        written = self._generate(inputs, limit).sequences[:, inputs["input_ids"].shape[1] :]
+        yield list(range(len(repeated))), written.tolist()
+
+    def in_rounds(self, prompts: Sequence[Sequence[int]], limit: int, copies: int = 1) -> Iterator[Round]:
+        """Yield the rows that are still written in each round, and the tokens that each of them got.
+
+        What the prompts have in common is read once, and a row that has ended takes no further step. One row alone, or
+        a model whose cache cannot be shared, gets all tokens in one round.
+
+        Args:
+            copies: how many answers to write to each prompt; those to the first prompt come first.
+        """
+        rows = list(range(len(prompts) * copies))
+        if len(rows) == 1 or not can_share(self.model):
+            yield from self.at_once(prompts, limit, copies)
+            return
+        inputs = self._after_reading(prompts, copies)
+        texts = [""] * len(rows)
+        total = 0
+        while rows:
+            count = min(limit, max(_FIRST_ROUND, 2 * total)) - total
+            start = inputs["input_ids"].shape[1]
+            found = self._generate(inputs, count)
+            written = found.sequences[:, start:].tolist()
+            yield rows, written
+            total += count
+            if total == limit:
+                return
+            for row, ids in zip(rows, written, strict=True):
+                texts[row] += str(self.tokenizer.decode(ids, skip_special_tokens=True))
+            going = [i for i, row in enumerate(rows) if not self._ended(written[i], texts[row])]
+            rows = [rows[i] for i in going]
+            inputs = _of_rows(found, inputs["attention_mask"], going)
+
+    def _after_reading(self, prompts: Sequence[Sequence[int]], copies: int) -> Inputs:
+        """Read the prompts without their last tokens, and return the inputs with which the model goes on."""
+        device = next(self.model.parameters()).device
+        repeated = torch.arange(len(prompts), device=device).repeat_interleave(copies)
+        cache = read_prompts(self.model, prompts).take(repeated)
+        ones = cache.mask.new_ones(len(cache.mask), 1)
+        width = cache.mask.shape[1]
+        ids = [[*prompt[:-1], *[self._pad_id] * (width + 1 - len(prompt)), prompt[-1]] for prompt in prompts]
+        return {
+            "input_ids": torch.tensor(ids, device=device)[repeated],
+            "attention_mask": torch.cat([cache.mask, ones], dim=1),
+            "past_key_values": cache.as_dynamic_cache(),
+        }
+
+    def _generate(self, inputs: Inputs, limit: int) -> Any:
+        return self.model.generate(  # type: ignore[operator] # (torch's __getattr__)
+            **inputs,
+            **self.how,
+            max_new_tokens=limit,
+            pad_token_id=self._pad_id,
+            eos_token_id=self.ending or None,
+            return_dict_in_generate=True,
+            **({"stop_strings": list(self.stops), "tokenizer": self.tokenizer} if self.stops else {}),
+        )
+
+    @property
+    def _pad_id(self) -> int:
+        # Padding after the end is removed with the special tokens, so it has to be one of them.
+        pad_id = self.tokenizer.pad_token_id
+        return int(self.tokenizer.eos_token_id if pad_id is None else pad_id)
+
+    def _ended(self, ids: Sequence[int], text: str) -> bool:
+        return ids[-1] in (*self.ending, self._pad_id) or any(stop in text for stop in self.stops)
 
 
-@torch.no_grad()
-def sample_answers(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    *,
-    stops: Sequence[str],
-    limit: int,
-    count: int,
-    ends: Sequence[int] = (),
-) -> list[list[str]]:
-    """Sample `count` answers to each prompt at temperature 1, from torch's generator; see `answer_greedily`."""
-    how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": count}
-    rows = _continuations(model, tokenizer, prompts, stops=stops, limit=limit, ends=ends, how=how)
-    texts = [_until_stop(str(tokenizer.decode(row, skip_special_tokens=True)), stops) for row in rows]
-    return [texts[start : start + count] for start in range(0, len(texts), count)]
-
-
-def _continuations(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    *,
-    stops: Sequence[str],
-    limit: int,
-    ends: Sequence[int],
-    how: Mapping[str, object],
-) -> list[list[int]]:
-    """Return the tokens that the model writes after each prompt; `how` says how it decodes."""
-    # Padding after the end is removed with the special tokens, so it has to be one of them.
-    pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    inputs = padded_left(prompts, pad_id, next(model.parameters()).device)
-    generated = model.generate(  # type: ignore[operator] # (torch's __getattr__)
-        **inputs,
-        **how,
-        max_new_tokens=limit,
-        pad_token_id=pad_id,
-        eos_token_id=ending_ids(model, tokenizer, ends) or None,
-        **({"stop_strings": list(stops), "tokenizer": tokenizer} if stops else {}),
-    )
-    rows: list[list[int]] = generated[:, inputs["input_ids"].shape[1] :].tolist()
-    return rows
-
-
-class _Likeliest(LogitsProcessor):
-    """Keeps the log-probability of the likeliest token of each step, which greedy decoding takes."""
-
-    def __init__(self) -> None:
-        self.logprobs: list[Tensor] = []
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self.logprobs.append(scores.float().amax(-1) - scores.float().logsumexp(-1))
-        return scores
-
-
-def _written(
-    tokenizer: PreTrainedTokenizerBase, ids: list[int], logprobs: list[float], stops: Sequence[str]
-) -> Written:
-    """Cut an answer before its first stop string, and its tokens where their text is whole."""
-
-    def text(count: int) -> str:
-        return _until_stop(str(tokenizer.decode(ids[:count], skip_special_tokens=True)), stops)
-
-    whole = text(len(ids))
-    tokens = next(count for count in range(len(ids) + 1) if text(count) == whole)
-    return Written(whole, logprobs[:tokens])
-
-
-def _until_stop(text: str, stops: Sequence[str]) -> str:
-    for stop in stops:
-        text = text.split(stop)[0]
-    return text.strip()
+def _of_rows(found: Any, mask: Tensor, rows: list[int]) -> Inputs:
+    """Return the inputs with which some rows of a generation go on. No row of them has padding after its prompt."""
+    cache: Cache = found.past_key_values
+    chosen = torch.tensor(rows, dtype=torch.long, device=mask.device)
+    cache.batch_select_indices(chosen)
+    ids: Tensor = found.sequences[chosen]
+    new = mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])
+    return {"input_ids": ids, "attention_mask": torch.cat([mask[chosen], new], dim=1), "past_key_values": cache}
 
 
 def _causal_lm(model: nn.Module) -> PreTrainedModel:

@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from eavss.batches import TokenSequence
+from eavss.prompt_cache import can_share
 from train.batching.row_filling import fill_rows
-from train.model.prompt_cache import can_share
 
 # The sequences of one prompt: TokenSequences with equal `prompt`.
 Group = Sequence[TokenSequence]

@@ -1,7 +1,6 @@
 """Let a model answer questions in its own words, greedily, with the questions divided among the ranks."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
@@ -13,10 +12,10 @@ from data.answers import without_case_and_punctuation
 from data.dataset import FreeAnswerRule
 from data.examples import Example
 from data.sets import SETS
+from eavss.answering import answer_greedily, sample_answers
 from eavss.asking import CHAT_TOKENS, NEW_TOKENS, SHOTS, STOP
 from eavss.batches import group_by_length
 from eavss.confidence import Confidence, confidence_of
-from eavss.generation import answer_greedily, plain_generation, sample_answers
 from train.batching.encoding import Encoder
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import map_sharded
@@ -98,7 +97,7 @@ class FreeAnswers:
         groups = list(group_by_length(lengths, _BUDGETS * self.token_budget))
 
         def sample(group: list[int]) -> list[list[str]]:
-            with random_stream(seed * 1_000_003 + group[0]), plain_generation(self.model):
+            with random_stream(seed * 1_000_003 + group[0]):
                 return sample_answers(
                     self.model,
                     self.encoder.tokenizer,
@@ -122,17 +121,15 @@ class FreeAnswers:
         return ((), CHAT_TOKENS) if chat else (_STOPS, NEW_TOKENS)
 
     def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[FreeAnswer]:
-        # The harness keeps the settings of the model's folder, such as a repetition penalty.
-        harness = self.encoder.prompt_style == "harness"
-        with nullcontext() if harness else plain_generation(self.model):
-            written = answer_greedily(
-                self.model,
-                self.encoder.tokenizer,
-                prompts,
-                stops=stops,
-                limit=limit,
-                ends=self.encoder.end_ids[-1:],
-            )
+        written = answer_greedily(
+            self.model,
+            self.encoder.tokenizer,
+            prompts,
+            stops=stops,
+            limit=limit,
+            ends=self.encoder.end_ids[-1:],
+            folder_settings=self.encoder.prompt_style == "harness",
+        )
         return [FreeAnswer(text, confidence_of(logprobs) if text else None) for text, logprobs in written]
 
 

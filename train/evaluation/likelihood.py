@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from eavss.batches import TokenSequence, group_by_length, pad
+from eavss.prompt_cache import can_share, continuation, read_prompts
 from train.batching.encoding import Encoder
 from train.model.loading import causal_lm
 from train.model.logits import logits_at, require_no_nan, target_logprobs
-from train.model.prompt_cache import can_share, continuation, read_prompts
 from train.runtime.distributed import map_sharded
 
 # How many token budgets of prompts are held at once: several, so that answers of like length share a batch.

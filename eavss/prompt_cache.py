@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
-from peft import PeftModel
-from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 from eavss.encoding import common_length
@@ -41,16 +40,17 @@ class PromptCache:
         return cache
 
 
-def can_share(model: PreTrainedModel | PeftModel) -> bool:
+def can_share(model: nn.Module) -> bool:
     """Return whether every block keeps plain keys and values.
 
     Sliding windows and recurrent states cannot be shared: padding between prompt and answer would move the window, and
     a state cannot be cut.
     """
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+    config: PreTrainedConfig = model.config  # type: ignore[assignment] # (torch's __getattr__)
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
 
 
-def read_prompts(model: PreTrainedModel | PeftModel, prompts: Sequence[Sequence[int]]) -> PromptCache:
+def read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> PromptCache:
     """Run the model over each prompt without its last token, and only once over a beginning that all prompts share.
 
     Args:
@@ -65,9 +65,9 @@ def read_prompts(model: PreTrainedModel | PeftModel, prompts: Sequence[Sequence[
     return _extend(model, prefix.take(rows), [prompt[common:-1] for prompt in prompts])
 
 
-def _extend(model: PreTrainedModel | PeftModel, past: PromptCache | None, pieces: list[Sequence[int]]) -> PromptCache:
+def _extend(model: nn.Module, past: PromptCache | None, pieces: list[Sequence[int]]) -> PromptCache:
     inputs = continuation(past, pieces, next(model.parameters()).device)
-    cache = model.get_decoder()(**inputs, use_cache=True).past_key_values
+    cache = model.get_decoder()(**inputs, use_cache=True).past_key_values  # type: ignore[operator]
     return PromptCache([(layer.keys, layer.values) for layer in cache.layers], inputs["attention_mask"])
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
+from eavss.prompt_cache import can_share, continuation, read_prompts
 from tests.toys import KINDS, tiny_model
-from train.model.prompt_cache import can_share, continuation, read_prompts
 
 BEGINNING = tuple(range(1, 21))  # long enough to be read once for all prompts
 PROMPTS = [(*BEGINNING, 30, 31, 32), (*BEGINNING, 40, 41), (*BEGINNING, 50, 51, 52, 53)]

@@ -1,0 +1,114 @@
+"""Let a model write answers, and keep how likely each of their tokens was."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
+
+from eavss.generation import Decoding, ending_ids, plain_generation
+
+
+class Written(NamedTuple):
+    """An answer, without the space around it, and the log-probability of each of its tokens in nats."""
+
+    text: str
+    logprobs: list[float]
+
+
+@torch.no_grad()
+def answer_greedily(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stops: Sequence[str],
+    limit: int,
+    ends: Sequence[int] = (),
+    folder_settings: bool = False,
+) -> list[Written]:
+    """Let a model continue each prompt with its likeliest tokens, until a stop string or an end-of-sequence.
+
+    Args:
+        model: a causal LM, in evaluation mode.
+        tokenizer: its tokenizer.
+        prompts: token ids, at least two in each prompt.
+        stops: an answer ends before the first of these strings.
+        limit: the most tokens that an answer has.
+        ends: see `ending_ids`.
+        folder_settings: keep the settings in the model's folder, such as a repetition penalty, as
+            lm-evaluation-harness does.
+    """
+    likeliest = _Likeliest()
+    how = {"do_sample": False, "logits_processor": LogitsProcessorList([likeliest])}
+    tokens: list[list[int]] = [[] for _ in prompts]
+    logprobs: list[list[float]] = [[] for _ in prompts]
+    with nullcontext() if folder_settings else plain_generation(model):
+        decoding = Decoding(model, tokenizer, stops, ending_ids(model, tokenizer, ends), how)
+        rounds = decoding.at_once(prompts, limit) if folder_settings else decoding.in_rounds(prompts, limit)
+        for rows, written in rounds:
+            for row, ids, values in zip(rows, written, likeliest.take(), strict=True):
+                tokens[row] += ids
+                logprobs[row] += values
+    return [_written(tokenizer, ids, own, stops) for ids, own in zip(tokens, logprobs, strict=True)]
+
+
+@torch.no_grad()
+def sample_answers(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stops: Sequence[str],
+    limit: int,
+    count: int,
+    ends: Sequence[int] = (),
+) -> list[list[str]]:
+    """Sample `count` answers to each prompt at temperature 1, from torch's generator; see `answer_greedily`."""
+    how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    tokens: list[list[int]] = [[] for _ in range(len(prompts) * count)]
+    with plain_generation(model):
+        decoding = Decoding(model, tokenizer, stops, ending_ids(model, tokenizer, ends), how)
+        for rows, written in decoding.in_rounds(prompts, limit, count):
+            for row, ids in zip(rows, written, strict=True):
+                tokens[row] += ids
+    texts = [_until_stop(str(tokenizer.decode(ids, skip_special_tokens=True)), stops) for ids in tokens]
+    return [texts[start : start + count] for start in range(0, len(texts), count)]
+
+
+class _Likeliest(LogitsProcessor):
+    """Keeps the log-probability of the likeliest token of each step, which greedy decoding takes."""
+
+    def __init__(self) -> None:
+        self._logprobs: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._logprobs.append(scores.float().amax(-1) - scores.float().logsumexp(-1))
+        return scores
+
+    def take(self) -> list[list[float]]:
+        """Return what was kept since the last call, a list a row."""
+        steps, self._logprobs = self._logprobs, []
+        values: list[list[float]] = torch.stack(steps, dim=1).tolist()
+        return values
+
+
+def _written(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], logprobs: list[float], stops: Sequence[str]
+) -> Written:
+    """Cut an answer before its first stop string, and its tokens where their text is whole."""
+
+    def text(count: int) -> str:
+        return _until_stop(str(tokenizer.decode(ids[:count], skip_special_tokens=True)), stops)
+
+    whole = text(len(ids))
+    tokens = next(count for count in range(len(ids) + 1) if text(count) == whole)
+    return Written(whole, logprobs[:tokens])
+
+
+def _until_stop(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
+        text = text.split(stop)[0]
+    return text.strip()
