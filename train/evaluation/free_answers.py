@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
+import transformers
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -12,11 +13,13 @@ from data.answers import without_case_and_punctuation
 from data.dataset import FreeAnswerRule
 from data.examples import Example
 from data.sets import SETS
-from eavss.answering import answer_greedily, sample_answers
+from eavss.answering import Written, answer_greedily, sample_answers
 from eavss.asking import CHAT_TOKENS, NEW_TOKENS, SHOTS, STOP
 from eavss.batches import group_by_length
 from eavss.confidence import Confidence, confidence_of
 from train.batching.encoding import Encoder
+from train.model.loading import causal_lm
+from train.model.written_store import reuse_or_write
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import map_sharded
 from train.runtime.seeding import random_stream
@@ -74,17 +77,24 @@ class FreeAnswers:
         return FreeAnswers(model, asking_encoder(encoder), settings.token_budget)
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:
-        """Return the answer to each example."""
+        """Return the answer to each example, from disk where the same model has answered the same prompts before."""
         prompts = [self.encoder.prompt_ids(example) for example in examples]
         settings = [self._settings(example) for example in examples]
-        lengths = [len(prompt) + limit for prompt, (_, limit) in zip(prompts, settings, strict=True)]
-        groups = list(group_by_length(lengths, _BUDGETS * self.token_budget))
-        self.model.eval()
-        answered = map_sharded(
-            lambda group: self._answer([prompts[i] for i in group], *settings[group[0]]), groups, description
-        )
-        found = dict(zip(chain(*groups), chain(*answered), strict=True))
-        return [found[i] for i in range(len(examples))]
+
+        def write() -> list[Written]:
+            lengths = [len(prompt) + limit for prompt, (_, limit) in zip(prompts, settings, strict=True)]
+            groups = list(group_by_length(lengths, _BUDGETS * self.token_budget))
+            self.model.eval()
+            answered = map_sharded(
+                lambda group: self._answer([prompts[i] for i in group], *settings[group[0]]), groups, description
+            )
+            found = dict(zip(chain(*groups), chain(*answered), strict=True))
+            return [found[i] for i in range(len(examples))]
+
+        folder = causal_lm(self.model).generation_config.to_diff_dict()
+        how = [transformers.__version__, folder, self.encoder.prompt_style, self.encoder.end_ids, self.token_budget]
+        written = reuse_or_write("free_answers", self.model, [*how, settings, prompts], write)
+        return [FreeAnswer(text, confidence_of(logprobs) if text else None) for text, logprobs in written]
 
     def samples(self, examples: Sequence[Example], count: int, seed: int, description: str) -> list[list[str]]:
         """Return `count` sampled answers to each example, at temperature 1.
@@ -120,8 +130,8 @@ class FreeAnswers:
         chat = self.encoder.prompt_style == "chat" and not example.verbatim
         return ((), CHAT_TOKENS) if chat else (_STOPS, NEW_TOKENS)
 
-    def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[FreeAnswer]:
-        written = answer_greedily(
+    def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[Written]:
+        return answer_greedily(
             self.model,
             self.encoder.tokenizer,
             prompts,
@@ -130,7 +140,6 @@ class FreeAnswers:
             ends=self.encoder.end_ids[-1:],
             folder_settings=self.encoder.prompt_style == "harness",
         )
-        return [FreeAnswer(text, confidence_of(logprobs) if text else None) for text, logprobs in written]
 
 
 def rule_of(example: Example) -> FreeAnswerRule | None:

@@ -78,7 +78,7 @@ def own_dtype(base: BaseModel) -> torch.dtype:
         return AutoConfig.from_pretrained(base.name, **source_options(base)).dtype or torch.float32
 
 
-def fingerprint(model: PreTrainedModel) -> bytes:
+def fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
     """Hash the config and the sums of the weights.
 
     The hash does not depend on where the model lies on disk; another revision of it has another hash.

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from train.model.loading import fingerprint
@@ -14,12 +15,14 @@ from train.runtime.files import cache_folder, write_text
 Written = TypeVar("Written")
 
 
-def reuse_or_write(kind: str, model: PreTrainedModel, settings: Any, write: Callable[[], Written]) -> Written:
+def reuse_or_write(
+    kind: str, model: PreTrainedModel | PeftModel, settings: Any, write: Callable[[], Written]
+) -> Written:
     """Return what `write` returned to an earlier run with the same model and settings, or call it and keep its result.
 
     Args:
         kind: the name of a folder in the cache folder.
-        model: the model that writes, whole, without an adapter.
+        model: the model that writes, whole.
         settings: everything besides the model that the result depends on. As JSON it makes the key, together with the
             model's weights and dtype.
         write: a function that is called on every rank, or on none. It returns what JSON can hold, and not None.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,11 @@ from train.batching.encoding import Encoder
 from train.evaluation.free_answers import OWN_RULE, FreeAnswers, asking_encoder, rule_of
 
 EXAMPLES = [Example("nq", f"which number follows {'the number ' * (i % 3)}{i * i}", ("one",)) for i in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EAVSS_CACHE", str(tmp_path))
 
 
 @cache
@@ -160,3 +166,27 @@ def test_a_long_prompt_loses_its_start() -> None:
 
 def test_no_question_has_no_answer() -> None:
     assert free("plain", 64)([], "") == []
+
+
+def test_the_same_model_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other weights, another prompt or other settings of the model's folder are asked again."""
+    asked: list[int] = []
+    answer = FreeAnswers._answer
+
+    def counted(self: FreeAnswers, prompts: list[list[int]], *settings: object) -> object:
+        asked.append(len(prompts))
+        return answer(self, prompts, *settings)
+
+    monkeypatch.setattr(FreeAnswers, "_answer", counted)
+    first = free("plain", 512)(EXAMPLES, "")
+    assert free("plain", 512)(EXAMPLES, "") == first
+    assert sum(asked) == len(EXAMPLES)
+    free("plain", 512)(EXAMPLES[1:], "")
+    other = tiny_model("llama")
+    assert free("plain", 512, other)(EXAMPLES, "") != first
+    assert sum(asked) == 3 * len(EXAMPLES) - 1
+    other.generation_config.repetition_penalty = 1.3
+    free("harness", 512, other)(EXAMPLES, "")
+    other.generation_config.repetition_penalty = 2.0
+    free("harness", 512, other)(EXAMPLES, "")
+    assert sum(asked) == 5 * len(EXAMPLES) - 1
