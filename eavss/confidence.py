@@ -60,6 +60,19 @@ def auroc(confidences: Sequence[float], right: Sequence[bool]) -> float | None:
     return float(((below + up_to) / 2).mean() / len(negative))
 
 
+def auroc_error(value: float, right: int, answers: int) -> float:
+    """Return the standard error of an AUROC (Hanley and McNeil, 1982).
+
+    Args:
+        value: the AUROC.
+        right: how many of the answers are right; neither none nor all.
+        answers: how many there are.
+    """
+    wrong = answers - right
+    of_right, of_wrong = value / (2 - value) - value**2, 2 * value**2 / (1 + value) - value**2
+    return math.sqrt((value * (1 - value) + (right - 1) * of_right + (wrong - 1) * of_wrong) / (right * wrong))
+
+
 def risk_coverage(confidences: Sequence[float], right: Sequence[bool], asked: int) -> list[list[float]]:
     """Return [share answered, share wrong] of all questions asked, as the threshold falls (Geifman and El-Yaniv, 2017).
 
@@ -165,7 +178,10 @@ class Calibration:
 def calibrate(
     confidences: Sequence[Confidence], right: Sequence[bool], asked: int, prompt: str | None, dataset: str
 ) -> Calibration:
-    """Choose the confidence with the highest AUROC, and its thresholds.
+    """Choose a confidence and its thresholds.
+
+    Another confidence than the summed one is chosen only if its AUROC is higher by more than the standard error of the
+    summed one's. The highest of four AUROCs of few right answers is mostly chance, and so would its thresholds be.
 
     Args:
         confidences, right: of the answers that were given to calibration questions.
@@ -177,7 +193,10 @@ def calibrate(
     """
     columns: dict[Kind, list[float]] = {kind: [getattr(each, kind) for each in confidences] for kind in KINDS}
     aurocs = {kind: auroc(values, right) for kind, values in columns.items()}
-    by = max(KINDS, key=lambda kind: aurocs[kind] or 0.0)  # the first of the best
+    by = max(KINDS, key=lambda kind: aurocs[kind] or 0.0)
+    summed, best = aurocs["summed"], aurocs[by]
+    if summed is not None and best is not None and best - summed <= auroc_error(summed, sum(right), len(right)):
+        by = "summed"
     values = columns[by]
     return Calibration(
         by=by,

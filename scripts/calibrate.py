@@ -18,8 +18,7 @@ from typing import TypedDict
 
 from transformers import TrainingArguments, set_seed
 
-from data.judge import judge
-from train.evaluation.answered import Answered, Judged
+from train.evaluation.answered import Answered, Judged, judge_answers
 from train.evaluation.benchmarks import Benchmark, load_benchmarks
 from train.evaluation.calibration import aurocs, calibrate_sets, carried, carried_table, write_confidence
 from train.evaluation.evaluate import free_answers
@@ -60,6 +59,7 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
     settings = replace(args.evaluation, question_hidden=False)
     require(settings.calibration_questions > 0, "calibration_questions", settings.calibration_questions, "1 or more")
     require(settings.prompt_style != "harness", "prompts", args.prompts, "own, as questions are asked")
+    require(not settings.ask_to_decline, "ask_to_decline", True, "false, as thresholds are for the plain prompt")
     if Path(str(training.output_dir)).is_file():
         raise RecipeError(f"output_dir: {training.output_dir} is a file; it should be a folder")
     tokenizer = load_tokenizer(args.base_model)
@@ -87,11 +87,7 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
 def ask_all(free: FreeAnswers, benchmark: Benchmark) -> list[Judged]:
     """Let the model answer a set's evaluation questions, and judge its answers."""
     examples = [question.example for question in benchmark.questions]
-    answers = free(examples, f"asking {benchmark.name}")
-    return [
-        Judged(judge(answer.text, example.aliases, example.question), answer.confidence)
-        for example, answer in zip(examples, answers, strict=True)
-    ]
+    return judge_answers(examples, free(examples, f"asking {benchmark.name}"))
 
 
 def shares(answers: list[Judged]) -> dict[str, float]:

@@ -15,8 +15,8 @@ from typing import TypedDict
 
 from transformers import TrainingArguments, set_seed
 
-from data.judge import judge
 from eavss.confidence import auroc
+from train.evaluation.answered import judge_answers
 from train.evaluation.calibration import calibration_questions
 from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.model.loading import load_model
@@ -56,10 +56,11 @@ def main(args: EavssArguments, training: TrainingArguments) -> Profile:
         raise RecipeError(f"dataset: {args.dataset} is not asked freely; nq, triviaqa and sciq are")
     model = load_model(args.base_model, training)
     free = FreeAnswers.of(model, tokenizer, args.evaluation, {})
+    answers = free(examples, "asking")
     said = [
         (example, answer, verdict == "right")
-        for example, answer in zip(examples, free(examples, "asking"), strict=True)
-        if (verdict := judge(answer.text, example.aliases, example.question)) in ("right", "wrong")
+        for example, answer, (verdict, _) in zip(examples, answers, judge_answers(examples, answers), strict=True)
+        if verdict in ("right", "wrong")
     ]
     right = [is_right for _, _, is_right in said]
     if min(sum(right), len(right) - sum(right)) < _FEWEST:

@@ -14,6 +14,7 @@ from eavss.confidence import (
     Calibration,
     Confidence,
     auroc,
+    auroc_error,
     calibrate,
     confidence_of,
     expected_calibration_error,
@@ -121,6 +122,27 @@ def test_the_confidence_with_the_highest_auroc_is_chosen(best: str) -> None:
     assert found.ece == pytest.approx(expected_calibration_error(own, right))
     assert found.curve[-1] == pytest.approx([5 / 6, 2 / 6])
     assert (found.asked, found.right, found.prompt, found.dataset) == (6, 3, "shots", "nq")
+
+
+@pytest.mark.parametrize(("times", "by"), [(1, "summed"), (20, "per_token")])
+def test_a_difference_within_the_standard_error_does_not_choose(times: int, by: str) -> None:
+    summed, per_token = [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0], [-1.0, -2.0, -4.0, -3.0, -5.0, -6.0]
+    right = [True, True, False, True, False, False]
+    rows = [Confidence(a, b, a, a) for a, b in zip(summed, per_token, strict=True)] * times
+    found = calibrate(rows, right * times, len(rows), None, "nq")
+    assert found.aurocs["summed"] == pytest.approx(8 / 9)
+    assert found.aurocs["per_token"] == pytest.approx(1.0)
+    assert found.by == by
+
+
+@pytest.mark.parametrize(("scale", "right", "wrong"), [(2.0, 40, 60), (4.0, 10, 200)])
+def test_the_standard_error_of_an_auroc_is_the_spread_of_many(scale: float, right: int, wrong: int) -> None:
+    """Hanley and McNeil's formula is exact for exponential scores."""
+    generator = np.random.default_rng(0)
+    draws = [(generator.exponential(scale, right), generator.exponential(1.0, wrong)) for _ in range(3000)]
+    found = [float((positive[:, None] > negative).mean()) for positive, negative in draws]
+    expected = auroc_error(scale / (1 + scale), right, right + wrong)
+    assert np.std(found) == pytest.approx(expected, rel=0.05)
 
 
 def test_a_calibration_without_wrong_answers_has_no_auroc() -> None:

@@ -26,8 +26,7 @@ def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
             return "empty"
         return VERDICTS[len(answer.encode()) % 5]
 
-    for module in ("train.evaluation.calibration", "scripts.calibrate"):
-        monkeypatch.setattr(f"{module}.judge", judge)
+    monkeypatch.setattr("train.evaluation.answered.judge", judge)
 
 
 def calibrate(model: Path, folder: Path, *words: str) -> int:

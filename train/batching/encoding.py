@@ -27,6 +27,7 @@ class Encoder:
         max_length: see `eavss.batches.join`.
         shots: for the plain style, examples by set that are shown with their answers before the question.
         common_shots: the examples that are shown for sets without shots of their own.
+        instruction: what stands before everything in the plain style, and before the question in the chat style.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -34,6 +35,7 @@ class Encoder:
     max_length: int
     shots: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     common_shots: Sequence[Example] = ()
+    instruction: str = ""
 
     def __post_init__(self) -> None:
         if self.prompt_style == "chat" and not self.tokenizer.chat_template:
@@ -56,7 +58,7 @@ class Encoder:
 
     def _chat(self, example: Example, answers: Sequence[str], end: bool) -> list[TokenSequence]:
         """Divide whole conversations, as the template writes them, into prompt, answer and end."""
-        messages = _messages(example)
+        messages = self._messages(example)
         turns = (render(self.tokenizer, [*messages, ("assistant", answer)]) for answer in answers)
         texts = [self.prompt(example), *(turn.removesuffix(self._turn_end) for turn in turns)]
         prompt, *wholes = (TokenisedText(text, text_ids(self.tokenizer, text, special_tokens=False)) for text in texts)
@@ -82,8 +84,8 @@ class Encoder:
         if self.prompt_style == "harness" and example.dataset in SETS:
             return SETS[example.dataset].harness_prompt(example)
         if self.prompt_style == "chat":
-            return render(self.tokenizer, _messages(example), add_generation_prompt=True)
-        system = f"{example.system}\n\n" if example.system else ""
+            return render(self.tokenizer, self._messages(example), add_generation_prompt=True)
+        system = "".join(f"{text}\n\n" for text in (example.system, self.instruction) if text)
         known = self.shots.get(example.dataset, self.common_shots)
         shown = [shot for shot in known if shot.question != example.question]
         shots = answered_questions((shot.question, shot.truthful[0]) for shot in shown)
@@ -98,7 +100,8 @@ class Encoder:
         """Encode `answer` after any text, tokenised as in lm-evaluation-harness."""
         return encode_as_one(self.tokenizer, prompt, answer, self.max_length)
 
-
-def _messages(example: Example) -> list[Turn]:
-    system = [("system", example.system)] if example.system else []
-    return [*system, ("user", example.question)]
+    def _messages(self, example: Example) -> list[Turn]:
+        system = [("system", example.system)] if example.system else []
+        # Not every template has a system message.
+        question = f"{self.instruction}\n\n{example.question}" if self.instruction else example.question
+        return [*system, ("user", question)]

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.judge import Verdict
+from data.examples import Example
+from data.judge import Verdict, judge
 from eavss.confidence import Confidence
+from train.evaluation.free_answers import FreeAnswer
 from train.evaluation.records import QuestionRecord
 from train.evaluation.statistics import Change, Floats, percentile_interval, question_draws
 
@@ -20,6 +22,14 @@ class Judged(NamedTuple):
 
     verdict: Verdict
     confidence: Confidence | None
+
+
+def judge_answers(examples: Sequence[Example], answers: Sequence[FreeAnswer]) -> list[Judged]:
+    """Judge the answers to some questions."""
+    return [
+        Judged(judge(answer.text, example.aliases, example.question), answer.confidence)
+        for example, answer in zip(examples, answers, strict=True)
+    ]
 
 
 def judged_answers(records: Sequence[QuestionRecord]) -> list[Judged]:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
-from data.judge import judge
 from data.sources import DataSource
 from eavss.asking import FEW_SHOT
 from eavss.confidence import KINDS, Calibration, calibrate
-from train.evaluation.answered import Judged
+from train.evaluation.answered import Judged, judge_answers
 from train.evaluation.benchmarks import Benchmark, own_name
-from train.evaluation.free_answers import FreeAnswer, FreeAnswers, rule_of
+from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.evaluation.records import Carried, Kept
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import on_main_process, say
@@ -49,12 +48,12 @@ def calibrate_sets(
     """
     if free is None or not settings.calibration_questions:
         return {}
-    if free.encoder.prompt_style == "harness":
-        say("note: not calibrated: thresholds are for questions as they are asked with prompts: own")
+    if free.encoder.prompt_style == "harness" or settings.ask_to_decline:
+        say("note: not calibrated: thresholds are for prompts: own and ask_to_decline: false")
         return {}
     evaluated = [question.example for benchmark in benchmarks for question in benchmark.questions]
     taken = {normalise_question(example.question) for example in (*trained, *evaluated)}
-    given: dict[str, list[tuple[Example, FreeAnswer]]] = {}
+    given: dict[str, list[Judged]] = {}
     for benchmark in benchmarks:
         if rule_of(benchmark.questions[0].example) is None:
             continue
@@ -63,17 +62,15 @@ def calibrate_sets(
         except DataError as error:
             say(f"note: {benchmark.name} is not calibrated: {error}")
             continue
-        answers = free(examples, f"calibrating on {benchmark.name}")
-        given[benchmark.name] = list(zip(examples, answers, strict=True))
+        given[benchmark.name] = judge_answers(examples, free(examples, f"calibrating on {benchmark.name}"))
     pooled = [each for answered in given.values() for each in answered]
     parts = {**given, **({POOLED: pooled} if len(given) > 1 else {})}
     found = {name: _calibrate(name, answered, free.encoder.prompt_style) for name, answered in parts.items()}
     return {name: calibration for name, calibration in found.items() if calibration is not None}
 
 
-def _calibrate(name: str, answered: list[tuple[Example, FreeAnswer]], prompt_style: str) -> Calibration | None:
-    judged = [(a.confidence, judge(a.text, example.aliases, example.question)) for example, a in answered]
-    attempts = [(c, verdict == "right") for c, verdict in judged if c is not None and verdict in ("right", "wrong")]
+def _calibrate(name: str, answered: Sequence[Judged], prompt_style: str) -> Calibration | None:
+    attempts = [(c, verdict == "right") for verdict, c in answered if c is not None and verdict in ("right", "wrong")]
     if not any(right for _, right in attempts):
         say(f"note: {name} is not calibrated: none of {len(answered)} answers is right")
         return None

@@ -10,12 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.dataset import CONTRAST_ACCURACY
 from data.examples import Example
-from data.judge import judge
 from data.sets import SETS
 from eavss.batches import TokenSequence
 from train.batching.cuts import say_cuts
 from train.batching.encoding import Encoder
-from train.evaluation.answered import Answered, Judged, judged_answers
+from train.evaluation.answered import Answered, Judged, judge_answers, judged_answers
 from train.evaluation.benchmarks import Benchmark, Question
 from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
@@ -168,11 +167,12 @@ class Evaluator:
         if self.free is None or rule is None:
             return
         answers = self.free(examples, f"{description}: answers to {benchmark.name}")
-        for record, example, answer in zip(records, examples, answers, strict=True):
-            record["answer"] = answer.text
-            record["confidence"] = None if answer.confidence is None else answer.confidence._asdict()
-            record["verdict"] = judge(answer.text, example.aliases, example.question)
-            record["metrics"] |= free_answer(answer.text, example.aliases, rule.normalise, record["verdict"])
+        judged = judge_answers(examples, answers)
+        for record, example, (text, confidence), (verdict, _) in zip(records, examples, answers, judged, strict=True):
+            record["answer"] = text
+            record["confidence"] = None if confidence is None else confidence._asdict()
+            record["verdict"] = verdict
+            record["metrics"] |= free_answer(text, example.aliases, rule.normalise, verdict)
 
 
 def mean_metrics(

@@ -14,7 +14,7 @@ from data.dataset import FreeAnswerRule
 from data.examples import Example
 from data.sets import SETS
 from eavss.answering import Written, answer_greedily, sample_answers
-from eavss.asking import CHAT_TOKENS, NEW_TOKENS, SHOTS, STOP
+from eavss.asking import ASK_TO_DECLINE, CHAT_TOKENS, NEW_TOKENS, SHOTS, SHOTS_THAT_DECLINE, STOP
 from eavss.batches import group_by_length
 from eavss.confidence import Confidence, confidence_of
 from train.batching.encoding import Encoder
@@ -39,13 +39,17 @@ class FreeAnswer(NamedTuple):
     confidence: Confidence | None
 
 
-def asking_encoder(encoder: Encoder) -> Encoder:
+def asking_encoder(encoder: Encoder, ask_to_decline: bool = False) -> Encoder:
     """Return the encoder that questions are asked with: in the plain style, after five answered ones of our own.
 
     Without any, a base model often writes nothing, which is a habit of the prompt and no honesty.
+
+    Args:
+        ask_to_decline: tell the model to say that it does not know where it is not sure, and show two such answers.
     """
-    examples = [Example("shots", question, (answer,)) for question, answer in SHOTS]
-    return replace(encoder, common_shots=examples)
+    shots = SHOTS_THAT_DECLINE if ask_to_decline else SHOTS
+    examples = [Example("shots", question, (answer,)) for question, answer in shots]
+    return replace(encoder, common_shots=examples, instruction=ASK_TO_DECLINE if ask_to_decline else "")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class FreeAnswers:
     ) -> "FreeAnswers":
         """Let a model answer under the settings of an evaluation; `shots` replace our own where a set has some."""
         encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots)
-        return FreeAnswers(model, asking_encoder(encoder), settings.token_budget)
+        return FreeAnswers(model, asking_encoder(encoder, settings.ask_to_decline), settings.token_budget)
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:
         """Return the answer to each example, from disk where the same model has answered the same prompts before."""

@@ -122,6 +122,9 @@ class EavssArguments:
         default=True,
         metadata={"help": "Let the model answer in its own words: NQ, TriviaQA, SciQ, own data with answers."},
     )
+    ask_to_decline: bool = field(
+        default=False, metadata={"help": "In free answers, tell the model to say that it does not know if it does not."}
+    )
     calibration_questions: int = field(
         default=200, metadata={"help": "Questions of each set, not trained on, that calibrate its confidence; 0: none."}
     )
@@ -156,14 +159,8 @@ class EavssArguments:
         for key in ("beta", "infonce_temperature"):
             require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
         weights = ("ce_weight", "dpo_weight", "infonce_weight", "replay_weight")
-        for key in (
-            *weights,
-            "mined_answers",
-            "knowledge_samples",
-            "num_fewshot",
-            "calibration_questions",
-            "prefix_cache_gb",
-        ):
+        counts = ("mined_answers", "knowledge_samples", "num_fewshot", "calibration_questions")
+        for key in (*weights, *counts, "prefix_cache_gb"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         learning = [getattr(self, key) for key in weights[:3]]
         require(any(learning), ", ".join(weights[:3]), learning, "not all 0")
@@ -223,6 +220,7 @@ class EavssArguments:
             num_fewshot=self.num_fewshot,
             question_hidden=self.question_hidden,
             free_answers=self.free_answers,
+            ask_to_decline=self.ask_to_decline,
             calibration_questions=self.calibration_questions,
             retention=tuple(self.retention),
             retention_limit=self.retention_limit,

@@ -78,6 +78,7 @@ class EvaluationSettings:
         num_fewshot: training questions shown before each, under the plain style.
         question_hidden: also score the answers under another question's prompt.
         free_answers: let the model answer in its own words, where a set has a rule to judge that.
+        ask_to_decline: tell the model to say that it does not know where it is not sure, in free answers alone.
         calibration_questions: questions of each set that calibrate the confidence in such answers.
         retention: the text sets that show what training cost, among `RETENTION`.
         retention_limit: at most so many windows of their text; None for all.
@@ -92,6 +93,7 @@ class EvaluationSettings:
     num_fewshot: int = 0
     question_hidden: bool = True
     free_answers: bool = True
+    ask_to_decline: bool = False
     calibration_questions: int = 0
     retention: tuple[str, ...] = ()
     retention_limit: int | None = 100

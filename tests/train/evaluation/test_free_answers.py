@@ -12,7 +12,8 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from data import nq, triviaqa
 from data.examples import Example, wrong_answers
-from eavss.asking import FEW_SHOT
+from data.judge import judge
+from eavss.asking import ASK_TO_DECLINE, FEW_SHOT
 from tests.toys import EOS, naive_logprobs, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
 from train.evaluation.free_answers import OWN_RULE, FreeAnswers, asking_encoder, rule_of
@@ -166,6 +167,17 @@ def test_a_long_prompt_loses_its_start() -> None:
 
 def test_no_question_has_no_answer() -> None:
     assert free("plain", 64)([], "") == []
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_the_model_is_asked_to_decline(style: str) -> None:
+    encoder = asking_encoder(Encoder(padded_tokenizer(), style, 4096), ask_to_decline=True)
+    prompt, usual = encoder.prompt(EXAMPLES[0]), asking_encoder(Encoder(padded_tokenizer(), style, 4096))
+    assert prompt.startswith(ASK_TO_DECLINE)
+    assert prompt.count(EXAMPLES[0].question) == 1
+    assert prompt.count("\nAnswer: I don't know\n") == (2 if style == "plain" else 0)
+    assert ASK_TO_DECLINE not in usual.prompt(EXAMPLES[0])
+    assert judge("I don't know", ["one"]) == "declined"
 
 
 def test_the_same_model_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
