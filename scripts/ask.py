@@ -5,7 +5,7 @@
 
 RUN is a run's output folder. Without a question, questions are read from the terminal until an empty line. --keep is
 the share of right answers that the threshold keeps: 60, 80 or 90 per cent. --dataset takes the calibration on that set.
---web serves the same as a page on this machine; it needs Gradio (`pip install gradio`).
+--web serves the same as a page on this machine; it needs Gradio (`pip install eavss[web]`).
 """
 
 import argparse
@@ -122,13 +122,11 @@ def serve(gradio: ModuleType, pair: Pair, port: int) -> None:
             for name, each in pair(question.strip()).items()
         ]
 
-    page = gradio.Interface(
-        fn=answer,
-        inputs=gradio.Textbox(label="Question", lines=1),
-        outputs=gradio.Dataframe(headers=["model", "answer", "confidence (nats)", "threshold"], label="Answers"),
-        title="Base and trained model",
-        flagging_mode="never",
-    )
+    headers = ["model", "answer", "confidence (nats)", "threshold"]
+    with gradio.Blocks(title="Base and trained model") as page:
+        question = gradio.Textbox(label="Question", lines=1, submit_btn="Ask")
+        answers = gradio.Dataframe(headers=headers, wrap=True, show_label=False, interactive=False)
+        question.submit(answer, question, answers)
     page.launch(server_name="127.0.0.1", server_port=port, quiet=True)
 
 
