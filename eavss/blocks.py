@@ -1,6 +1,6 @@
 """Find the decoder blocks of any causal language model, and capture what enters and leaves them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -120,16 +120,25 @@ def start_at_block(blocks: Blocks, layer: int, states: Tensor) -> Iterator[None]
         return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
 
     handle = blocks.modules[layer].register_forward_pre_hook(hook, with_kwargs=True)
-    below = [vars(module) for module in blocks.modules[:layer]]
-    forwards = [attributes.get("forward") for attributes in below]
     try:
-        for attributes in below:
-            attributes["forward"] = lambda *_args, **_kwargs: states  # shadows the method of the class
-        yield
+        with replace_forward(blocks.modules[:layer], lambda *_args, **_kwargs: states):
+            yield
     finally:
         handle.remove()
-        for attributes, forward in zip(below, forwards, strict=True):
-            if forward is None:
-                del attributes["forward"]
+
+
+@contextmanager
+def replace_forward(modules: Iterable[nn.Module], forward: Callable[..., Tensor]) -> Iterator[None]:
+    """Let `forward` compute what the modules return, inside; what they had before comes back."""
+    attributes = [vars(module) for module in modules]
+    before = [own.get("forward") for own in attributes]
+    try:
+        for own in attributes:
+            own["forward"] = forward  # shadows the method of the class
+        yield
+    finally:
+        for own, earlier in zip(attributes, before, strict=True):
+            if earlier is None:
+                del own["forward"]
             else:
-                attributes["forward"] = forward
+                own["forward"] = earlier
