@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -62,7 +61,7 @@ def remove_blocks(model: PreTrainedModel, layers: Sequence[int]) -> None:
 
 def _keep_in_config(config: PreTrainedConfig, kept: list[int], total: int) -> None:
     config.num_hidden_layers = len(kept)
-    values: dict[str, Any] = dict(vars(config))
+    values = dict(vars(config))
     for key, value in values.items():
         if isinstance(value, list) and len(value) == total and "layer" in key:
             setattr(config, key, [value[layer] for layer in kept])
