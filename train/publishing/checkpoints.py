@@ -22,7 +22,7 @@ from train.runtime.files import write_json
 
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 # How far the log-probability of a token may differ between two processes, and how far by merging in float32.
-_PROCESS_TOLERANCE, _MERGE_TOLERANCE = 1e-4, 1e-3
+PROCESS_TOLERANCE, _MERGE_TOLERANCE = 1e-4, 1e-3
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:
         ModelError: the copy gives other log-probabilities than the adapter; nothing is left of it.
     """
     expected = fixed_logprobs(*adapter.load())
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         shutil.copyfile(adapter.folder / _WEIGHTS, folder / _WEIGHTS)
         config: dict[str, Any] = json.loads((adapter.folder / _CONFIG).read_text(encoding="utf-8"))
         write_json(folder / _CONFIG, config | {"base_model_name_or_path": base_name})
@@ -79,7 +79,7 @@ def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:
         if (folder / _WEIGHTS).read_bytes() != (adapter.folder / _WEIGHTS).read_bytes():
             raise ModelError(f"nothing was exported: the copy of {adapter.folder / _WEIGHTS} differs from it")
         found = logprobs_in_fresh_process(folder, "float32", adapter.base)
-        _require_close(found, expected, _PROCESS_TOLERANCE, "the exported adapter")
+        require_close(found, expected, PROCESS_TOLERANCE, "the exported adapter")
 
 
 def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_size: str) -> None:
@@ -100,21 +100,21 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
     model, tokenizer = adapter.load()
     expected = fixed_logprobs(model, tokenizer)
     merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
-    _require_close(fixed_logprobs(merged, tokenizer), expected, _MERGE_TOLERANCE, "the merged model")
+    require_close(fixed_logprobs(merged, tokenizer), expected, _MERGE_TOLERANCE, "the merged model")
     written_as: torch.dtype = getattr(torch, dtype) if dtype else own_dtype(adapter.base)
     for parameter in merged.parameters():  # not `merged.to`: it would round the rotary frequencies, as no loading does
         parameter.data = parameter.data.to(written_as)
     expected = fixed_logprobs(merged, tokenizer)
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         merged.save_pretrained(folder, max_shard_size=max_shard_size)
         copy_tokenizer(adapter.base, folder)
         del model, merged
         found = logprobs_in_fresh_process(folder, str(written_as).removeprefix("torch."), None)
-        _require_close(found, expected, _PROCESS_TOLERANCE, "the exported checkpoint")
+        require_close(found, expected, PROCESS_TOLERANCE, "the exported checkpoint")
 
 
 @contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path) -> Iterator[Path]:
     """Yield a folder to write to. It becomes `target` if the body succeeds, and is removed if not."""
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise RecipeError(f"output_dir: {target} exists already; name another folder, or remove it")
@@ -130,7 +130,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _require_close(found: list[float], expected: list[float], tolerance: float, what: str) -> None:
+def require_close(found: list[float], expected: list[float], tolerance: float, what: str) -> None:
     if len(found) != len(expected):
         raise ModelError(f"nothing was exported: {what} splits the fixed texts into other tokens")
     furthest = max(abs(a - b) for a, b in zip(found, expected, strict=True))

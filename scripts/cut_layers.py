@@ -1,0 +1,124 @@
+"""Remove the blocks that a model can do without, and write what is left as a plain transformers checkpoint.
+
+    python scripts/cut_layers.py --model_name_or_path ORG/MODEL --output_dir FOLDER [--by block_influence]
+        [--share 0.25] [--remove 13 14 17] [--skip_evaluation] [--max_shard_size 5GB]
+
+--by names the criterion: avss, avss_scale_free, block_influence, angular, perplexity, last or random (`eavss.pruning`).
+--share is the share of the blocks to remove; --remove names them instead. The whole and the cut model are evaluated,
+and the model card says what the cut cost. The checkpoint is checked in a fresh process. Takes the keys of a recipe,
+such as --dataset, --datasets_root, --eval_limit, --retention and --retention_limit.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
+
+from eavss.batches import pad
+from eavss.blocks import find_blocks
+from eavss.pruning import CRITERIA, Criterion, blocks_to_remove, count_to_remove
+from eavss.selectors import check_layers
+from eavss.surgery import remove_blocks
+from train.base.replay_texts import write_replay_texts
+from train.base.training_examples import training_examples
+from train.batching.encoding import Encoder
+from train.batching.scored_answers import paired_batches
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.evaluate import evaluate
+from train.evaluation.retained import kept_of, kept_table
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
+from train.publishing.cutting import CutRecord, count_parameters, export_cut, write_cut_card
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.selection.scoring import score
+
+# Of the texts that the model writes itself; removing greedily reads them once for each block and each step.
+_TEXTS = 16
+
+
+def choose(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    args: EavssArguments,
+    *,
+    by: Criterion,
+    count: int,
+    seed: int,
+) -> list[int]:
+    """Return the blocks to remove: scores are of the training questions, other criteria of texts of the model's own."""
+    pools, mined = args.source.training_pools(args.dataset), args.mined_answers
+    examples = training_examples(pools, model, tokenizer, count=args.score_questions, mined_answers=mined, seed=seed)
+    encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
+    asked = paired_batches(examples[: args.score_questions], encoder, args.score_answers, args.eval_token_budget, seed)
+    texts = write_replay_texts(model, tokenizer, seed)[:_TEXTS]
+    scores = score(model, asked).layer_scores()
+    return blocks_to_remove(by, count, scores, model=model, batches=[pad(texts)], seed=seed)
+
+
+def main(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> CutRecord:
+    """Choose the blocks, evaluate with and without them, and write the checkpoint.
+
+    Raises:
+        RecipeError: the output folder is not empty.
+        EavssError: the blocks cannot be removed.
+    """
+    target = Path(str(training.output_dir))
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise RecipeError(f"output_dir: {target} exists already; name another folder, or remove it")
+    set_seed(training.seed)
+    tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
+    total, whole_parameters = len(find_blocks(model).modules), count_parameters(model)
+    if options.remove:
+        removed = check_layers(options.remove, total)
+    else:
+        count = count_to_remove(options.share, total)
+        removed = choose(model, tokenizer, args, by=options.by, count=count, seed=training.seed)
+    by = "layers" if options.remove else options.by
+    say(f"removing blocks {removed} of {total}, chosen by {by}")
+    benchmarks = [] if options.skip_evaluation else load_benchmarks(args.evaluation, training.seed)
+    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "whole") if benchmarks else None
+    remove_blocks(model, removed)
+    cut: CutRecord = {
+        "model": args.model_name_or_path,
+        "by": by,
+        "blocks": total,
+        "removed": removed,
+        "parameters": count_parameters(model),
+        "whole_parameters": whole_parameters,
+    }
+    if before is not None:
+        cut["kept"] = kept_of(before, evaluate(model, tokenizer, benchmarks, args.evaluation, "cut"))
+        say(kept_table(cut["kept"], {"changed": "cut"}))
+    export_cut(args.base_model, removed, target, options.max_shard_size)
+    write_cut_card(target, cut)
+    say(f"written to {target}, and checked in a fresh process")
+    return cut
+
+
+def command(argv: Sequence[str] | None) -> None:
+    """Parse the command line, and cut."""
+    own = Parser(__doc__)
+    own.add_argument("--by", choices=CRITERIA, default="block_influence")
+    own.add_argument("--share", type=float, default=0.25)
+    own.add_argument("--remove", type=int, nargs="+", metavar="BLOCK")
+    own.add_argument("--skip_evaluation", action="store_true")
+    own.add_argument("--max_shard_size", default="5GB")
+    options, recipe = own.parse_known_args(argv)
+    if not 0 < options.share < 1:
+        raise RecipeError(f"--share: {options.share} should be above 0 and below 1; 0.25 is a quarter of the blocks")
+    main(*parse(recipe), options)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: command(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,106 @@
+"""Write a model without some of its blocks as a plain checkpoint, with a card, and check it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import torch
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from eavss.pruning import Criterion
+from eavss.surgery import remove_blocks, skip_blocks
+from train.evaluation.retained import Kept, kept_table
+from train.model.loading import own_dtype, read_model
+from train.model.tokenizer import copy_tokenizer, load_tokenizer
+from train.publishing.checkpoints import PROCESS_TOLERANCE, new_folder, require_close
+from train.publishing.reload_check import fixed_logprobs, logprobs_in_fresh_process
+from train.recipe.settings import BaseModel
+from train.runtime.files import write_json, write_text
+
+REASONS: dict[Criterion, str] = {
+    "avss": "they have the lowest AVSS (arXiv 2411.02117).",
+    "avss_scale_free": "they have the lowest AVSS without the scale of the residual stream.",
+    "block_influence": "they turn the residual stream least (ShortGPT, arXiv 2403.03853).",
+    "angular": "across this run of neighbours a text's last token turns least (arXiv 2403.17887).",
+    "perplexity": "one after the other, the text that the model writes itself gets least unlikely without them.",
+    "last": "they are the last ones.",
+    "random": "they were drawn at random.",
+}
+
+
+class CutRecord(TypedDict):
+    """What `cut.json` holds.
+
+    Args:
+        model: the whole model.
+        by: the criterion, or `layers` where the blocks were named.
+        blocks: how many blocks it had.
+        removed: the indices of those that were removed.
+        parameters, whole_parameters: of the cut and of the whole model.
+        kept: what the cut model keeps; absent where it was not measured.
+    """
+
+    model: str
+    by: str
+    blocks: int
+    removed: list[int]
+    parameters: int
+    whole_parameters: int
+    kept: NotRequired[list[Kept]]
+
+
+def export_cut(base: BaseModel, removed: Sequence[int], target: Path, max_shard_size: str) -> None:
+    """Write the model without the blocks `removed`, in its own dtype and with its tokenizer, and check it.
+
+    Raises:
+        RecipeError: `target` is not empty.
+        ModelError: the checkpoint, loaded by transformers alone, gives other log-probabilities than the whole model
+            with these blocks skipped; nothing is left of it.
+        EavssError: see `eavss.surgery.remove_blocks`.
+    """
+    exact = replace(base, dtype="float32", attn_implementation=None)
+    model, tokenizer = read_model(exact), load_tokenizer(exact)
+    with skip_blocks(model, removed):
+        expected = fixed_logprobs(model, tokenizer)
+    remove_blocks(model, removed)
+    require_close(fixed_logprobs(model, tokenizer), expected, PROCESS_TOLERANCE, "the cut model")
+    written_as = own_dtype(base)
+    for parameter in model.parameters():  # not `model.to`: it would round the rotary frequencies, as no loading does
+        parameter.data = parameter.data.to(written_as)
+    expected = fixed_logprobs(model, tokenizer)
+    with new_folder(target) as folder:
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        copy_tokenizer(base, folder)
+        found = logprobs_in_fresh_process(folder, str(written_as).removeprefix("torch."), None)
+        require_close(found, expected, PROCESS_TOLERANCE, "the cut checkpoint")
+
+
+def write_cut_card(folder: Path, cut: CutRecord) -> None:
+    """Write `cut.json`, and the model card from it."""
+    is_folder = Path(cut["model"]).is_dir()
+    data = ModelCardData(
+        base_model=None if is_folder else cut["model"],
+        library_name="transformers",
+        model_name=folder.resolve().name,
+        pipeline_tag="text-generation",
+        tags=["eavss", "layer-pruning"],
+    )
+    environment = Environment(loader=PackageLoader("train.publishing"), undefined=StrictUndefined)
+    text = environment.get_template("cut.md").render(
+        card_data=data.to_yaml(),
+        name=folder.resolve().name,
+        repo_id=folder.resolve().name,
+        base=Path(cut["model"]).name if is_folder else cut["model"],
+        cut=cut,
+        reasons=REASONS,
+        table=kept_table(cut["kept"], {"changed": "cut"}) if "kept" in cut else "",
+    )
+    write_text(folder / "README.md", text)
+    write_json(folder / "cut.json", cut)
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Return how many numbers a model's weights have, tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
