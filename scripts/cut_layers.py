@@ -42,23 +42,31 @@ from train.selection.scoring import score
 _TEXTS = 16
 
 
-def choose(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    args: EavssArguments,
-    *,
-    by: Criterion,
-    count: int,
-    seed: int,
-) -> list[int]:
-    """Return the blocks to remove: scores are of the training questions, other criteria of texts of the model's own."""
-    pools, mined = args.source.training_pools(args.dataset), args.mined_answers
-    examples = training_examples(pools, model, tokenizer, count=args.score_questions, mined_answers=mined, seed=seed)
-    encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
-    asked = paired_batches(examples[: args.score_questions], encoder, args.score_answers, args.eval_token_budget, seed)
-    texts = write_replay_texts(model, tokenizer, seed)[:_TEXTS]
-    scores = score(model, asked).layer_scores()
-    return blocks_to_remove(by, count, scores, model=model, batches=[pad(texts)], seed=seed)
+class Chooser:
+    """Names the blocks to remove: scores are of training questions, other criteria read texts of the model's own.
+
+    Args:
+        model: the whole model.
+        tokenizer: its tokenizer.
+        args: which questions, and how many.
+        seed: the seed of the questions' answers, the texts and random blocks.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: EavssArguments, seed: int
+    ) -> None:
+        pools, mined, count = args.source.training_pools(args.dataset), args.mined_answers, args.score_questions
+        examples = training_examples(pools, model, tokenizer, count=count, mined_answers=mined, seed=seed)[:count]
+        encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
+        asked = paired_batches(examples, encoder, args.score_answers, args.eval_token_budget, seed)
+        self._model, self._seed = model, seed
+        self._scores = score(model, asked).layer_scores()
+        self._texts = pad(write_replay_texts(model, tokenizer, seed)[:_TEXTS])
+
+    def __call__(self, by: Criterion, share: float) -> list[int]:
+        """Return the indices of the blocks that a criterion removes."""
+        count = count_to_remove(share, len(self._scores))
+        return blocks_to_remove(by, count, self._scores, model=self._model, batches=[self._texts], seed=self._seed)
 
 
 def main(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> CutRecord:
@@ -75,11 +83,9 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
     total, whole_parameters = len(find_blocks(model).modules), count_parameters(model)
     if options.remove:
-        removed = check_layers(options.remove, total)
+        by, removed = "layers", check_layers(options.remove, total)
     else:
-        count = count_to_remove(options.share, total)
-        removed = choose(model, tokenizer, args, by=options.by, count=count, seed=training.seed)
-    by = "layers" if options.remove else options.by
+        by, removed = options.by, Chooser(model, tokenizer, args, training.seed)(options.by, options.share)
     say(f"removing blocks {removed} of {total}, chosen by {by}")
     benchmarks = [] if options.skip_evaluation else load_benchmarks(args.evaluation, training.seed)
     before = evaluate(model, tokenizer, benchmarks, args.evaluation, "whole") if benchmarks else None

@@ -68,6 +68,12 @@ def _kept(name: str, metric: str, n: int, values: tuple[float, float], guessed: 
     }
 
 
+def average_kept(rows: Sequence[Kept]) -> float:
+    """Return the mean of the changed model's figures over the whole's, without perplexities and free answers."""
+    counted = [row for row in rows if row["chance"] is not None and row["metric"] != "right"]
+    return sum(row["changed"] for row in counted) / sum(row["whole"] for row in counted)
+
+
 def chance(metric: str, records: Sequence[QuestionRecord]) -> float | None:
     """Return what a model scores on average that ranks the answers at random; None for an unknown metric."""
     labels = [[choice["label"] for choice in record["choices"]] for record in records]

@@ -6,7 +6,7 @@ import pytest
 
 from train.evaluation.evaluate import Evaluation
 from train.evaluation.records import QuestionRecord
-from train.evaluation.retained import chance, kept_of, kept_table
+from train.evaluation.retained import average_kept, chance, kept_of, kept_table
 
 
 def record(labels: list[int], metrics: dict[str, float], gap: float = 1.0) -> QuestionRecord:
@@ -42,6 +42,7 @@ def test_each_figure_is_a_share_of_the_wholes() -> None:
     assert rows["nq", "contrast_accuracy"]["kept_above_chance"] == pytest.approx(0.0)
     assert rows["nq", "contrast_accuracy"]["kept"] == pytest.approx(0.5)
     assert rows["sst2", "accuracy"]["kept_above_chance"] == pytest.approx(0.5)
+    assert average_kept(list(rows.values())) == pytest.approx((0.525 + 0.5 + 0.7) / (0.675 + 1 + 0.9))
     perplexity = rows["wikitext", "perplexity"]
     assert (perplexity["kept"], perplexity["kept_above_chance"], perplexity["chance"]) == (0.8, None, None)
     table = kept_table(list(rows.values()), {"changed": "cut"})

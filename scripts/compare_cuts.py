@@ -1,0 +1,151 @@
+"""Which blocks can go? Cut a model by every criterion at several shares, and measure what is left.
+
+    python scripts/compare_cuts.py --model_name_or_path ORG/MODEL --json cuts.json [--by block_influence angular ...]
+        [--shares 0.1 0.25 0.4]
+
+The whole model is evaluated once, and then each cut on the same questions and texts; nothing is trained or written but
+the figures. A cut that is in the file already is not measured again. Takes the keys of a recipe, such as --dataset,
+--datasets_root, --eval_limit, --free_answers, --retention and --retention_limit.
+"""
+
+import copy
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from transformers import TrainingArguments, set_seed
+
+from eavss.blocks import find_blocks
+from eavss.pruning import CRITERIA, Criterion
+from eavss.surgery import remove_blocks
+from scripts.cut_layers import Chooser
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.evaluate import evaluate
+from train.evaluation.retained import Kept, average_kept, kept_of
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
+
+
+class CutFigures(TypedDict):
+    """What one cut left.
+
+    Args:
+        by, share: the criterion, and the share of the blocks that it removed.
+        blocks: how many blocks the whole model has.
+        removed: the indices of the removed ones.
+        kept: each figure beside the whole model's.
+        average: `train.evaluation.retained.average_kept`.
+    """
+
+    by: Criterion
+    share: float
+    blocks: int
+    removed: list[int]
+    kept: list[Kept]
+    average: float
+
+
+def main(
+    args: EavssArguments, training: TrainingArguments, wanted: Sequence[tuple[Criterion, float]], path: Path
+) -> list[CutFigures]:
+    """Measure the cuts that are not in the file yet, and return those that were asked for.
+
+    Args:
+        wanted: criteria with shares of the blocks to remove.
+        path: the file.
+
+    Raises:
+        RecipeError: the file holds something else.
+    """
+    found = _read(path)
+    set_seed(training.seed)
+    tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
+    benchmarks = load_benchmarks(args.evaluation, training.seed)
+    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "whole")
+    choose = Chooser(model, tokenizer, args, training.seed)
+    for by, share in wanted:
+        if any((cut["by"], cut["share"]) == (by, share) for cut in found):
+            continue
+        removed = choose(by, share)
+        smaller = copy.deepcopy(model)
+        remove_blocks(smaller, removed)
+        kept = kept_of(before, evaluate(smaller, tokenizer, benchmarks, args.evaluation, f"{by} {share}"))
+        blocks = len(find_blocks(model).modules)
+        cut: CutFigures = {
+            "by": by,
+            "share": share,
+            "blocks": blocks,
+            "removed": removed,
+            "kept": kept,
+            "average": average_kept(kept),
+        }
+        found.append(cut)
+        write_json(path, found)
+        say(cut_table([cut]))
+    return [cut for cut in found if (cut["by"], cut["share"]) in wanted]
+
+
+def _read(path: Path) -> list[CutFigures]:
+    if not path.is_file():
+        return []
+    try:
+        found: list[CutFigures] = json.loads(path.read_text(encoding="utf-8"))
+        if not all(cut.keys() == CutFigures.__annotations__.keys() for cut in found):
+            raise ValueError
+    except (ValueError, AttributeError, TypeError):
+        raise RecipeError(f"--json: {path} holds no figures of cuts; name another file") from None
+    return found
+
+
+def cut_table(cuts: Sequence[CutFigures]) -> str:
+    """Return the cuts as a table in Markdown, the whole model in its first row."""
+    if not cuts:
+        return ""
+    columns = [row for row in cuts[0]["kept"] if row["metric"] != "word_perplexity"]
+    names = [f"{row['set']} {row['metric']}" for row in columns]
+    lines = [
+        f"| removed by | share | blocks | average kept | {' | '.join(names)} |",
+        "|---" * (4 + len(names)) + "|",
+        f"| (whole) | | | | {' | '.join(_shown(row['whole']) for row in columns)} |",
+    ]
+    for cut in cuts:
+        figures = [_shown(row["changed"]) for row in cut["kept"] if row["metric"] != "word_perplexity"]
+        removed = ", ".join(map(str, cut["removed"]))
+        lines.append(f"| {cut['by']} | {cut['share']:.0%} | {removed} | {cut['average']:.0%} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.3g}"
+
+
+def command(argv: Sequence[str] | None) -> None:
+    """Parse the command line, measure, and print the table."""
+    own = Parser(__doc__)
+    own.add_argument("--by", choices=CRITERIA, nargs="+", default=list(CRITERIA))
+    own.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.4])
+    own.add_argument("--json", type=Path, required=True)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    outside = [share for share in options.shares if not 0 < share < 1]
+    if outside:
+        raise RecipeError(f"--shares: {outside[0]} should be above 0 and below 1; 0.25 is a quarter of the blocks")
+    wanted = [(by, share) for share in options.shares for by in options.by]
+    say(cut_table(main(*parse(recipe), wanted, options.json)))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: command(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(run())
