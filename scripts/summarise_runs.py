@@ -3,17 +3,19 @@
     python scripts/summarise_runs.py outputs/truthfulqa-0 outputs/truthfulqa-1 outputs/sciq-0 ... [--all_metrics]
         [--json FILE]
 
-Prints three tables in Markdown: each set's leading metric before and after training, averaged over the seeds, with an
-interval over seeds and questions; which training set helps which evaluated set, in points, with the question-specific
-gain in brackets (~: the interval holds 0); and what training took and how other abilities of the model changed.
+Prints tables in Markdown: what the models said when they were asked, if they were; each set's leading metric before and
+after training, averaged over the seeds, with an interval over seeds and questions; which training set helps which
+evaluated set, in points, with the question-specific gain in brackets (~: the interval holds 0); and what training took
+and how other abilities of the model changed.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.sets import leading_metric
 from train.comparison.runs import costs_of, summarise_runs
-from train.comparison.tables import cost_table, summary_table, transfer_table
+from train.comparison.tables import asked_table, cost_table, summary_table, transfer_table
 from train.publishing.run_folder import Run
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
@@ -33,8 +35,10 @@ def main(argv: Sequence[str] | None) -> None:
     twice = [run.folder for number, run in enumerate(runs) if run.key in [other.key for other in runs[:number]]]
     if twice:
         raise RecipeError(f"{twice[0]} has the data set and seed of another run; name one of each")
-    rows, costs = summarise_runs(runs, not options.all_metrics), costs_of(runs)
-    say("\n\n".join([summary_table(rows), transfer_table(rows), cost_table(costs)]))
+    every, costs = summarise_runs(runs, leading_only=False), costs_of(runs)
+    rows = [row for row in every if options.all_metrics or row["metric"] == leading_metric(row["set"])]
+    tables = [asked_table(every), summary_table(rows), transfer_table(rows), cost_table(costs)]
+    say("\n\n".join(table for table in tables if table))
     if options.json:
         write_json(options.json, {"metrics": rows, "costs": costs})
 

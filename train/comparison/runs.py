@@ -7,7 +7,8 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from data.sets import leading_metric
-from train.evaluation.statistics import Floats, hierarchical_draws, percentile_interval
+from train.evaluation.answered import SET_METRICS, Answered, judged_answers
+from train.evaluation.statistics import Floats, hierarchical_draws, percentile_interval, seed_and_question_draws
 from train.publishing.run_folder import Item, QuestionRecord, Results, Run
 
 
@@ -116,6 +117,8 @@ def _by_dataset(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def _summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Summary:
     """Sum up one metric of one set, given the questions of each training seed."""
+    if metric in SET_METRICS:
+        return _set_summary(items, metric, seed)
     values = {own: values_of(lines, metric) for own, lines in items.items()}
     questions = {own: [line["question"] for line in lines] for own, lines in items.items()}
     changes = {own: (v["after"] - v["before"])[None] for own, v in values.items()}
@@ -132,6 +135,31 @@ def _summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Su
         "change": fmean(change.mean() for change in changes.values()),
         "interval": percentile_interval(hierarchical_draws(changes, seed, questions)),
         "gained": fmean(gain.mean() for gain in question_gains) if question_gains else None,
+    }
+
+
+def _set_summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Summary:
+    """Sum up a metric that one question does not have, such as an AUROC, leaving out draws where it is undefined."""
+    figure = SET_METRICS[metric]
+    weights, seed_counts = seed_and_question_draws(
+        {own: [i["question"] for i in rows] for own, rows in items.items()}, seed
+    )
+    total, before, after = np.zeros(len(next(iter(weights.values())))), [], []
+    for own, rows in items.items():
+        old, new = (Answered.of(judged_answers([row[when] for row in rows])) for when in ("before", "after"))
+        changes = figure(new, weights[own]) - figure(old, weights[own])
+        total += np.where(seed_counts[own] > 0, seed_counts[own] * changes, 0.0) / len(items)
+        once = np.ones((1, len(rows)))
+        before.append(float(figure(old, once)[0]))
+        after.append(float(figure(new, once)[0]))
+    return {
+        "seeds": len(items),
+        "n": round(fmean(map(len, items.values()))),
+        "before": fmean(before),
+        "after": fmean(after),
+        "change": fmean(after) - fmean(before),
+        "interval": percentile_interval(total[~np.isnan(total)]),
+        "gained": None,
     }
 
 

@@ -53,6 +53,33 @@ def _summary_cells(row: MetricSummary) -> list[str]:
     ]
 
 
+_ASKED = ("right", "wrong", "declined", "empty", "auroc", "penalised_50")
+
+
+def asked_table(rows: Sequence[MetricSummary]) -> str:
+    """Return what the models said when they were asked, the base first; ~ marks a change whose interval holds 0.
+
+    It is empty where no set was asked freely.
+    """
+    cells = {(row["trained_on"], row["set"], row["metric"]): row for row in rows if row["metric"] in _ASKED}
+    pairs = list(dict.fromkeys((trained_on, name) for trained_on, name, _ in cells))
+    body = [
+        [name, trained_on, when, *(_asked_cell(cells.get((trained_on, name, metric)), when) for metric in _ASKED)]
+        for trained_on, name in sorted(pairs, key=lambda pair: pair[1])
+        for when in ("before", "after")
+    ]
+    return _markdown(["asked", "trained on", "", *_ASKED], body) if body else ""
+
+
+def _asked_cell(row: MetricSummary | None, when: str) -> str:
+    if row is None:
+        return ""
+    if when == "before":
+        return f"{row['before']:.3f}"
+    noise = " ~" if row["interval"][0] <= 0 <= row["interval"][1] else ""
+    return f"{row['after']:.3f}{noise}"
+
+
 def transfer_table(rows: Sequence[MetricSummary]) -> str:
     """Return the change in each set's leading metric by training set, in points.
 

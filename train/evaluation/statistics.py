@@ -134,16 +134,27 @@ def hierarchical_draws(
         questions: for each training seed, the names of its n questions. None if all seeds have the same questions.
     """
     names = questions or {own: [str(number) for number in range(rows.shape[1])] for own, rows in gains.items()}
-    place = {name: number for number, name in enumerate(dict.fromkeys(n for own in gains for n in names[own]))}
-    question_counts = _multinomial([seed, len(place)], len(place))
-    seed_counts = _multinomial([seed, *gains], len(gains))
+    weights, seed_counts = seed_and_question_draws({own: names[own] for own in gains}, seed)
     total = np.zeros(_RESAMPLES)
-    for column, (own, rows) in enumerate(gains.items()):
-        weights = question_counts[:, [place[name] for name in names[own]]]  # (2000, n)
-        means = weights @ rows.T / weights.sum(1, keepdims=True)  # (2000, K)
+    for own, rows in gains.items():
+        means = weights[own] @ rows.T / weights[own].sum(1, keepdims=True)  # (2000, K)
         choice_counts = _multinomial([seed, own, len(rows)], len(rows))
-        total += seed_counts[:, column] * (means * choice_counts).sum(1) / len(rows)
+        total += seed_counts[own] * (means * choice_counts).sum(1) / len(rows)
     return total / len(gains)
+
+
+def seed_and_question_draws(
+    questions: Mapping[int, Sequence[str]], seed: int
+) -> tuple[dict[int, Floats], dict[int, Floats]]:
+    """Return how often each question is drawn, (2000, n), and each training seed, (2000,), by training seed.
+
+    A question of several seeds is drawn for all of them together, see `hierarchical_draws`.
+    """
+    place = {name: number for number, name in enumerate(dict.fromkeys(n for own in questions.values() for n in own))}
+    question_counts = _multinomial([seed, len(place)], len(place)).astype(np.float64)
+    seed_counts = _multinomial([seed, *questions], len(questions)).astype(np.float64)
+    weights = {own: question_counts[:, [place[name] for name in names]] for own, names in questions.items()}
+    return weights, dict(zip(questions, seed_counts.T, strict=True))
 
 
 def _multinomial(entropy: list[int], number: int) -> NDArray[np.int64]:

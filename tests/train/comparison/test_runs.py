@@ -57,6 +57,23 @@ def test_the_same_questions_under_another_seed_are_no_new_questions(tmp_path: Pa
     assert summarise_runs(runs)[0]["interval"] == summarise_runs(runs[:1])[0]["interval"]
 
 
+def test_a_metric_of_a_whole_set_is_summed_up_too(folders: list[Path]) -> None:
+    """The AUROC of three right and one wrong answer; before, the wrong one is the surest, and after the least sure."""
+    items = folders[2] / "items" / "nq.jsonl"
+    lines = [json.loads(line) for line in items.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        verdict = "wrong" if number == 0 else "right"
+        for when, sure in (("before", -number), ("after", number)):
+            kinds = dict.fromkeys(("summed", "per_token", "first_token", "least_token"), float(sure - 9))
+            line[when] |= {"verdict": verdict, "answer": "x", "confidence": kinds}
+    items.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = json.loads((folders[2] / "results.json").read_text())
+    results["benchmarks"]["nq"]["change"]["auroc"] = {}
+    (folders[2] / "results.json").write_text(json.dumps(results))
+    rows = [row for row in summarise_runs([Run.read(folders[2])], leading_only=False) if row["metric"] == "auroc"]
+    assert [(row["before"], row["after"], row["change"], row["interval"]) for row in rows] == [(0, 1, 1, [1, 1])]
+
+
 def test_costs_are_means_over_the_seeds(folders: list[Path]) -> None:
     """Perplexity 20 becomes 20 and 22, which is +5% on average; accuracy falls from .5 to .25."""
     first, second = costs_of([Run.read(folder) for folder in folders])

@@ -6,7 +6,7 @@ from tests.train.comparison.toy_cells import CELLS
 from tests.train.comparison.toy_runs import write_runs
 from train.comparison.runs import costs_of, summarise_runs
 from train.comparison.selectors import summarise
-from train.comparison.tables import comparison_table, cost_table, summary_table, transfer_table
+from train.comparison.tables import asked_table, comparison_table, cost_table, summary_table, transfer_table
 from train.publishing.run_folder import Run
 
 
@@ -22,6 +22,17 @@ def test_a_comparison_of_selectors() -> None:
     assert first.endswith(" | 50% | 0.00 | 2 |")
     assert [line.split(" | ")[2] for line in others] == ["random", "all"]
     assert others[0].endswith(" |  |  | 70% | 0.00 | 2 |")
+
+
+def test_what_was_said_when_asked() -> None:
+    row = {"trained_on": "nq", "set": "sciq", "seeds": 1, "n": 9, "before": 0.25, "after": 0.5, "gained": None}
+    row |= {"change": 0.25}
+    rows = [row | {"metric": "right", "interval": [0.1, 0.4]}, row | {"metric": "auroc", "interval": [-0.1, 0.4]}]
+    assert asked_table(rows).splitlines()[2:] == [  # type: ignore[arg-type]
+        "| sciq | nq | before | 0.250 |  |  |  | 0.250 |  |",
+        "| sciq | nq | after | 0.500 |  |  |  | 0.500 ~ |  |",
+    ]
+    assert asked_table([row | {"metric": "acc", "interval": [0.1, 0.4]}]) == ""  # type: ignore[list-item]
 
 
 def test_a_summary_of_runs_says_points_noise_and_what_was_kept(tmp_path: Path) -> None:
