@@ -131,8 +131,7 @@ class FreeAnswers:
         """Return the strings that end an answer, and the most tokens that it has."""
         if self.encoder.prompt_style == "harness":
             return _harness_stops(example), _HARNESS_NEW_TOKENS
-        chat = self.encoder.prompt_style == "chat" and not example.verbatim
-        return ((), CHAT_TOKENS) if chat else (_STOPS, NEW_TOKENS)
+        return generation_limits("plain" if example.verbatim else self.encoder.prompt_style)
 
     def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[Written]:
         return answer_greedily(
@@ -144,6 +143,11 @@ class FreeAnswers:
             ends=self.encoder.end_ids[-1:],
             folder_settings=self.encoder.prompt_style == "harness",
         )
+
+
+def generation_limits(prompt_style: str) -> tuple[tuple[str, ...], int]:
+    """Return the strings that end an answer in the plain or the chat style, and the most tokens that it has."""
+    return ((), CHAT_TOKENS) if prompt_style == "chat" else (_STOPS, NEW_TOKENS)
 
 
 def rule_of(example: Example) -> FreeAnswerRule | None:

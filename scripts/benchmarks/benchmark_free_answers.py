@@ -1,0 +1,73 @@
+"""Time free answers that are written in rounds beside those that one call of `generate` writes.
+
+    python scripts/benchmarks/benchmark_free_answers.py [--datasets_root FOLDER] [--model_name_or_path MODEL]
+        [--prompt_style plain] [--questions 100] [--repeats 3] [--dtype bfloat16] [--json FILE]
+
+Both sides answer the same questions of TriviaQA in the same batches, and take turns. `ratio` says how many times as
+long one call takes. `differ` counts the answers that are not the same, which rounding can cause.
+"""
+
+import argparse
+import statistics
+from functools import partial
+from pathlib import Path
+
+from data.sources import SAMPLES, DataSource
+from eavss.answering import answer_greedily
+from eavss.batches import group_by_length
+from eavss.generation import plain_generation
+from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
+from train.batching.encoding import Encoder
+from train.evaluation.free_answers import asking_encoder, generation_limits
+from train.recipe.arguments import REPOSITORY
+from train.runtime.files import write_json
+from train.runtime.hardware import prepare_process
+
+_BATCH_TOKENS = 8192
+
+
+def main() -> None:
+    """Measure, print, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", default=str(REPOSITORY / "outputs/models/smollm2-135m-instruct"))
+    parser.add_argument("--datasets_root", default=str(SAMPLES))
+    parser.add_argument("--prompt_style", default="plain", choices=("plain", "chat"))
+    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    prepare_process()
+    model, tokenizer = load_model_and_tokenizer(options.model_name_or_path, options.dtype)
+    encoder = asking_encoder(Encoder(tokenizer, options.prompt_style, 512))
+    examples = DataSource(options.datasets_root, 0.1).split("triviaqa").train[: options.questions]
+    prompts = [encoder.prompt_ids(example) for example in examples]
+    stops, limit = generation_limits(options.prompt_style)
+    groups = list(group_by_length([len(prompt) + limit for prompt in prompts], _BATCH_TOKENS))
+    ends = encoder.end_ids[-1:]
+    write = partial(answer_greedily, model, tokenizer, stops=stops, limit=limit, ends=ends)
+    times: dict[str, list[float]] = {"one call": [], "rounds": []}
+    answers: dict[str, list[str]] = {}
+
+    def answer(side: str) -> None:
+        # With the folder's settings an answer is written in one call, and `plain_generation` takes them away.
+        with plain_generation(model):
+            written = [write([prompts[i] for i in group], folder_settings=side == "one call") for group in groups]
+        answers[side] = [text for group in written for text, _ in group]
+
+    for number in range(options.repeats + 1):
+        for side in times if number % 2 else reversed(times):
+            took = seconds(lambda side=side: answer(side))  # type: ignore[misc]
+            if number:  # the first turn warms up
+                times[side].append(took)
+    differ = sum(a != b for a, b in zip(*answers.values(), strict=True))
+    figures = {side: statistics.median(values) for side, values in times.items()}
+    ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+    print(f"{len(prompts)} questions: one call {figures['one call']:.1f} s, rounds {figures['rounds']:.1f} s, ", end="")
+    print(f"ratio {ratio:.2f}, {differ} answers differ")
+    if options.json:
+        write_json(options.json, figures | {"ratio": ratio, "differ": differ, "questions": len(prompts)})
+
+
+if __name__ == "__main__":
+    main()
