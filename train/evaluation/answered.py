@@ -95,6 +95,21 @@ def answer_auroc(answered: Answered, weights: Floats) -> Floats:
     return _ratio(((of_right @ above) * of_wrong).sum(1), of_right.sum(1) * of_wrong.sum(1))
 
 
+def wrong_at_60(answered: Answered, weights: Floats) -> Floats:
+    """Return the share of all questions that are answered wrong where 60% of the right answers are kept.
+
+    Answers are declined below the summed log-probability that does this on the same questions: a point of their
+    risk-coverage curve.
+    """
+    order = np.argsort(-answered.confidence, kind="stable")
+    falling = -answered.confidence[order]
+    last_equal = np.searchsorted(falling, falling, side="right") - 1  # equal ones are answered together
+    right, wrong = ((weights * verdict)[:, order].cumsum(1) for verdict in (answered.right, answered.wrong))
+    place = last_equal[(right >= 0.6 * right[:, -1:] - 1e-9).argmax(1)]
+    share = wrong[np.arange(len(weights)), place] / weights.sum(1)
+    return np.where(right[:, -1] > 0, share, np.nan)
+
+
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0)
 
@@ -103,6 +118,7 @@ SET_METRICS: dict[str, Callable[[Answered, Floats], Floats]] = {
     "accuracy_attempted": accuracy_attempted,
     "simpleqa_f": simpleqa_f,
     "auroc": answer_auroc,
+    "wrong_at_60": wrong_at_60,
 }
 
 

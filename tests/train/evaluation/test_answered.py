@@ -50,8 +50,23 @@ def test_the_figures_of_a_set() -> None:
     answers = [judged("right", -1), judged("right", -3), judged("wrong", -2), judged("declined", 0), judged("empty")]
     overall, attempted = 2 / 5, 2 / 3
     assert Answered.of(answers).metrics() == pytest.approx(
-        {"accuracy_attempted": attempted, "simpleqa_f": 2 / (1 / overall + 1 / attempted), "auroc": 0.5}
+        {"accuracy_attempted": attempted, "simpleqa_f": 2 / (1 / overall + 1 / attempted)}
+        | {"auroc": 0.5, "wrong_at_60": 1 / 5}
     )
+
+
+@pytest.mark.parametrize(
+    ("confidences", "share"),
+    [
+        ([-1, -2, -3, -4, -5, -6, -7, -8, -9, -10], 0.0),  # the five right ones are the surest
+        ([-6, -7, -8, -9, -10, -1, -2, -3, -4, -5], 0.5),
+        ([-1, -3, -5, -7, -9, -2, -4, -6, -8, -10], 0.2),
+        ([-1, -1, -2, -9, -9, -2, -2, -9, -9, -9], 0.2),  # equal ones are answered together
+    ],
+)
+def test_wrong_answers_where_60_percent_of_the_right_ones_are_kept(confidences: list[float], share: float) -> None:
+    answers = [judged("right" if number < 5 else "wrong", value) for number, value in enumerate(confidences)]
+    assert Answered.of(answers).metrics()["wrong_at_60"] == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +74,7 @@ def test_the_figures_of_a_set() -> None:
     [
         (["declined", "empty"], {"simpleqa_f": 0.0}),
         (["wrong", "empty"], {"accuracy_attempted": 0.0, "simpleqa_f": 0.0}),
-        (["right", "declined"], {"accuracy_attempted": 1.0, "simpleqa_f": pytest.approx(2 / 3)}),
+        (["right", "declined"], {"accuracy_attempted": 1.0, "simpleqa_f": pytest.approx(2 / 3), "wrong_at_60": 0.0}),
     ],
 )
 def test_undefined_figures_are_left_out(verdicts: list[Verdict], metrics: dict[str, float]) -> None:
@@ -82,7 +97,7 @@ def test_a_draw_counts_a_question_as_often_as_it_was_drawn(seed: int) -> None:
 def test_no_change_is_noise() -> None:
     same = Answered.of([judged("right", -1), judged("wrong", -2), judged("wrong", -1.5), judged("declined")] * 5)
     found = compare_answered(same, same, seed=0)
-    assert found.keys() == {"accuracy_attempted", "simpleqa_f", "auroc"}
+    assert found.keys() == {"accuracy_attempted", "simpleqa_f", "auroc", "wrong_at_60"}
     for change in found.values():
         assert change == {"difference": 0, "interval": [0, 0], "mcnemar_p": None, "noise": True}
 
