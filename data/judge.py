@@ -75,6 +75,8 @@ _PHRASE = re.compile(r"[.;!?\n]+(?=\s|$)|,(?=\s)|\bbut\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"[.;!?\n]+(?=\s|$)")
 _SLASH = re.compile(r"(?<=[^\W\d])\s*/\s*(?=[^\W\d])")
 _ITEM = re.compile(r",\s*(?:or\s+)?|\s+or\s+", re.IGNORECASE)
+# What stands before the answer in a sentence that only names it.
+_NAMING = ("is", "was", "are", "were", "be", "called", "named", "its")
 # A sentence says its answer near its beginning; a text that goes on for long mentions much.
 _LONGEST = 60
 
@@ -139,10 +141,20 @@ def _gives_form(words: list[str], form: list[str], aliases: list[str], question:
     if _CORRECTED.search(" ".join(words[places[0] + size :])):
         return False
     asked = f" {' '.join(answer_forms(question)[-1:])} "
-    if f" {' '.join(form)} " in asked:
-        # It may repeat the question, so it has to be what the sentence begins or ends with.
-        return places[0] == 0 or places[-1] + size == len(words)
-    return True
+    return f" {' '.join(form)} " not in asked or _answers_with(words, places, size, offered=" or " in asked)
+
+
+def _answers_with(words: list[str], places: list[int], size: int, offered: bool) -> bool:
+    """Return whether a text gives as its answer what stands in the question too.
+
+    Args:
+        offered: the question offers several things, so that a sentence may begin with the one that it chooses.
+    """
+    last = places[-1]
+    ends = last + size == len(words)
+    if offered:
+        return places[0] == 0 or ends
+    return ends and last > 0 and words[last - 1] in _NAMING
 
 
 def _denies(answer: str, form: str) -> bool:

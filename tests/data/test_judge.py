@@ -90,6 +90,21 @@ def test_an_answer_may_be_one_of_those_in_the_question(answer: str) -> None:
     assert judge(answer, ["red"], "Is the flag red, or is it blue?") == "right"
 
 
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("high blood pressure", "right"),
+        ("It is called high blood pressure.", "right"),
+        ("High blood pressure (HBP) is called syndrome X.", "wrong"),
+        ("Doctors treat high blood pressure.", "wrong"),
+        ("High blood pressure", "right"),
+        ("Hypertension is high blood pressure.", "right"),
+    ],
+)
+def test_an_alias_of_a_question_that_offers_nothing_has_to_be_named_as_the_answer(answer: str, verdict: str) -> None:
+    assert judge(answer, ["hypertension", "high blood pressure"], "What is high blood pressure called?") == verdict
+
+
 @pytest.mark.parametrize("answer", ["We saw the red flag yesterday.", "A flag that is red is easily seen."])
 def test_what_is_only_repeated_from_the_question_is_no_answer(answer: str) -> None:
     assert judge(answer, ["red"], "Is the flag red, or is it blue?") == "wrong"
