@@ -5,7 +5,8 @@
 
 The model answers training questions of the set greedily, and a judge says which answers are right. For each block it
 prints EAVSS of right against wrong answers, and the cross-validated AUROC of a probe on the last token of the prompt
-and on the answer, beside the AUROC of the answer's log-probability. Takes the keys of a recipe.
+and on the answer, alone and together with the likelihoods of the answer, beside the AUROC of its log-probability. Takes
+the keys of a recipe.
 """
 
 import sys
@@ -58,16 +59,19 @@ def main(args: EavssArguments, training: TrainingArguments) -> Profile:
     free = FreeAnswers.of(model, tokenizer, args.evaluation, {})
     answers = free(examples, "asking")
     said = [
-        (example, answer, verdict == "right")
-        for example, answer, (verdict, _) in zip(examples, answers, judge_answers(examples, answers), strict=True)
-        if verdict in ("right", "wrong")
+        (example, text, confidence, verdict == "right")
+        for example, (text, confidence), (verdict, _) in zip(
+            examples, answers, judge_answers(examples, answers), strict=True
+        )
+        if confidence is not None and verdict in ("right", "wrong")
     ]
-    right = [is_right for _, _, is_right in said]
+    right, confidences = [is_right for *_, is_right in said], [confidence for _, _, confidence, _ in said]
     if min(sum(right), len(right) - sum(right)) < _FEWEST:
         raise RecipeError(f"calibration_questions: {sum(right)} of {len(right)} answers are right; a probe needs five")
-    sequences = [free.encoder(example, [answer.text])[0] for example, answer, _ in said]
-    blocks = block_records(answer_states(model, sequences, args.eval_token_budget), right, training.seed)
-    summed = auroc([answer.confidence.summed for _, answer, _ in said if answer.confidence], right)
+    sequences = [free.encoder(example, [text])[0] for example, text, *_ in said]
+    states = answer_states(model, sequences, args.eval_token_budget)
+    blocks = block_records(states, confidences, right, training.seed)
+    summed = auroc([confidence.summed for confidence in confidences], right)
     profile: Profile = {"answers": len(right), "right": sum(right), "summed_auroc": summed, "blocks": blocks}
     say(table(profile))
     return profile
@@ -78,15 +82,24 @@ def table(profile: Profile) -> str:
     lines = [
         f"{profile['right']} of {profile['answers']} answers are right; AUROC of the log-probability "
         f"{profile['summed_auroc']:.3f}",
-        f"{'block':>5} {'EAVSS':>7} {'HSAV':>7}   {'prompt: AUROC':<24} {'answer: AUROC':<24}",
+        "with likelihoods: the probe together with them, and the interval of the gain over the log-probability alone",
+        f"{'block':>5} {'EAVSS':>7} {'HSAV':>7}   "
+        + " ".join(f"{where + ': AUROC':<21} {'with likelihoods':<23}" for where in ("prompt", "answer")),
     ]
     for block in profile["blocks"]:
-        prompt, answer = (
-            f"{block[f'{where}_auroc']:.3f} [{low:.3f}, {high:.3f}]"  # type: ignore[literal-required]
-            for where, (low, high) in (("prompt", block["prompt_interval"]), ("answer", block["answer_interval"]))
-        )
-        lines.append(f"{block['layer']:>5} {block['eavss']:>7.4f} {block['hsav']:>7.4f}   {prompt:<24} {answer:<24}")
+        probes = [
+            _shown(block["prompt_auroc"], block["prompt_interval"]),
+            _shown(block["prompt_combined"], block["prompt_gain"], signed="+"),
+            _shown(block["answer_auroc"], block["answer_interval"]),
+            _shown(block["answer_combined"], block["answer_gain"], signed="+"),
+        ]
+        lines.append(f"{block['layer']:>5} {block['eavss']:>7.4f} {block['hsav']:>7.4f}   {' '.join(probes)}")
     return "\n".join(lines)
+
+
+def _shown(value: float, interval: Sequence[float], signed: str = "") -> str:
+    low, high = interval
+    return f"{value:.3f} [{low:{signed}.3f}, {high:{signed}.3f}]"
 
 
 def command(argv: Sequence[str] | None) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eavss.probes import probe_accuracy
+from eavss.probes import probe_accuracy, probe_auroc
 
 
 def test_a_probe_finds_a_direction_and_nothing_where_there_is_none() -> None:
@@ -23,3 +23,20 @@ def test_what_tells_a_question_does_not_help() -> None:
 
 def test_two_questions_are_enough() -> None:
     assert len(probe_accuracy(torch.randn(2, 2, 3, 4))) == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_probe_and_a_likelihood_that_know_different_things_know_more_together(seed: int) -> None:
+    """Half of what makes an answer right is in block 1, the other half in the first likelihood."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden, told, noise = torch.randn(3, 300, generator=generator)
+    right = (hidden + told + 0.3 * noise > 0.5).tolist()
+    states = torch.randn(300, 2, 20, generator=generator)
+    states[:, 1, 4] = 2 * hidden
+    likelihoods = torch.stack([told, torch.randn(300, generator=generator)], 1).tolist()
+    nothing, something = probe_auroc(states, likelihoods, right)
+    assert 0.35 < nothing.auroc < 0.65
+    assert nothing.gain[0] < 0 < nothing.gain[1] + 0.02
+    assert something.interval[0] < something.auroc < something.interval[1]
+    assert something.combined > something.auroc + 0.05
+    assert something.gain[0] > 0.05

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from eavss.batches import TokenSequence, group_by_length, pad
 from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.confidence import Confidence
 from eavss.probes import probe_auroc
 from eavss.scores import eavss_of_shares, hsav_of_shares, hss_of_shares, unpaired_share
 from train.runtime.distributed import map_sharded
@@ -34,6 +35,8 @@ class BlockRecord(TypedDict):
         hsav, hss, eavss: the scores of right answers against wrong ones, with `eavss.scores.unpaired_share`.
         prompt_auroc, answer_auroc: a probe's AUROC on the last prompt token and on the answer.
         prompt_interval, answer_interval: their 95% intervals.
+        prompt_combined, answer_combined: the AUROC of the probe together with the likelihoods.
+        prompt_gain, answer_gain: the 95% intervals of how much higher it is than that of the summed log-probability.
     """
 
     layer: int
@@ -42,8 +45,12 @@ class BlockRecord(TypedDict):
     eavss: float
     prompt_auroc: float
     prompt_interval: list[float]
+    prompt_combined: float
+    prompt_gain: list[float]
     answer_auroc: float
     answer_interval: list[float]
+    answer_combined: float
+    answer_gain: list[float]
 
 
 def answer_states(model: PreTrainedModel, sequences: Sequence[TokenSequence], token_budget: int) -> States:
@@ -87,27 +94,34 @@ def answer_states(model: PreTrainedModel, sequences: Sequence[TokenSequence], to
     return States(torch.stack([prompt for prompt, _ in in_order]), torch.stack([answer for _, answer in in_order]))
 
 
-def block_records(states: States, right: Sequence[bool], seed: int) -> list[BlockRecord]:
+def block_records(
+    states: States, confidences: Sequence[Confidence], right: Sequence[bool], seed: int
+) -> list[BlockRecord]:
     """Return what each block knows of the answers.
 
     Args:
         states: of the answers.
+        confidences: of the answers.
         right: (n,) whether each answer is right.
         seed: the seed of folds and intervals.
     """
     shares = unpaired_share(states.answer.double(), ~torch.tensor(right))  # (L, H)
     hsav, hss, eavss = (score(shares).tolist() for score in (hsav_of_shares, hss_of_shares, eavss_of_shares))
-    prompts, answers = (probe_auroc(each, right, seed) for each in states)
+    prompts, answers = (probe_auroc(each, confidences, right, seed) for each in states)
     return [
         {
             "layer": layer,
             "hsav": hsav[layer],
             "hss": hss[layer],
             "eavss": eavss[layer],
-            "prompt_auroc": prompts[layer][0],
-            "prompt_interval": list(prompts[layer][1:]),
-            "answer_auroc": answers[layer][0],
-            "answer_interval": list(answers[layer][1:]),
+            "prompt_auroc": prompts[layer].auroc,
+            "prompt_interval": list(prompts[layer].interval),
+            "prompt_combined": prompts[layer].combined,
+            "prompt_gain": list(prompts[layer].gain),
+            "answer_auroc": answers[layer].auroc,
+            "answer_interval": list(answers[layer].interval),
+            "answer_combined": answers[layer].combined,
+            "answer_gain": list(answers[layer].gain),
         }
         for layer in range(len(hsav))
     ]

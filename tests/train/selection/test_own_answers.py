@@ -5,6 +5,7 @@ import torch
 
 from eavss.batches import TokenSequence
 from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.confidence import confidence_of
 from tests.toys import BLOCKS, HIDDEN, tiny_model
 from train.publishing.plots import plot_own_answers
 from train.selection.own_answers import States, answer_states, block_records
@@ -42,7 +43,8 @@ def test_a_block_that_knows_is_found_and_drawn() -> None:
     right = [bool(n % 3) for n in range(60)]
     answer = torch.randn(60, 3, 16, generator=generator)
     answer[:, 1, :4] += 3 * torch.tensor(right).float().unsqueeze(1)
-    records = block_records(States(torch.randn(60, 3, 16, generator=generator), answer), right, seed=0)
+    confidences = [confidence_of([float(torch.randn(1, generator=generator)) - 9]) for _ in right]
+    records = block_records(States(torch.randn(60, 3, 16, generator=generator), answer), confidences, right, seed=0)
     assert [record["layer"] for record in records] == [0, 1, 2]
     assert records[1]["answer_auroc"] > 0.95
     assert records[1]["eavss"] > 3 * max(records[0]["eavss"], records[2]["eavss"])
@@ -50,4 +52,6 @@ def test_a_block_that_knows_is_found_and_drawn() -> None:
     for record in records:
         low, high = record["answer_interval"]
         assert low <= record["answer_auroc"] <= high
+    assert records[1]["answer_combined"] > 0.95
+    assert records[1]["answer_gain"][0] > 0
     assert plot_own_answers(records, 0.7).startswith(b"\x89PNG")
