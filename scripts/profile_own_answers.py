@@ -29,7 +29,7 @@ from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json, write_whole
-from train.selection.own_answers import BlockRecord, answer_states, block_records
+from train.selection.own_answers import BlockRecord, block_records, read_states
 
 # A probe is cross-validated in five folds, each of which needs both kinds.
 _FEWEST = 5
@@ -69,7 +69,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> Profile:
     if min(sum(right), len(right) - sum(right)) < _FEWEST:
         raise RecipeError(f"calibration_questions: {sum(right)} of {len(right)} answers are right; a probe needs five")
     sequences = [free.encoder(example, [text])[0] for example, text, *_ in said]
-    states = answer_states(model, sequences, args.eval_token_budget)
+    states = read_states(model, sequences, args.eval_token_budget)
     blocks = block_records(states, confidences, right, training.seed)
     summed = auroc([confidence.summed for confidence in confidences], right)
     profile: Profile = {"answers": len(right), "right": sum(right), "summed_auroc": summed, "blocks": blocks}

@@ -1,30 +1,19 @@
 """Profile the model on its own answers: at which blocks does it know that it does not know?"""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from itertools import chain
+from typing import TypedDict
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from eavss.batches import TokenSequence, group_by_length, pad
-from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.answer_states import States, answer_states
+from eavss.batches import TokenSequence, group_by_length
+from eavss.blocks import find_blocks
 from eavss.confidence import Confidence
 from eavss.probes import probe_auroc
 from eavss.scores import eavss_of_shares, hsav_of_shares, hss_of_shares, unpaired_share
 from train.runtime.distributed import map_sharded
-
-
-class States(NamedTuple):
-    """The states of n answers at the L blocks, (n, L, H) each.
-
-    Args:
-        prompt: at the last token of the prompt, before anything is said.
-        answer: the mean over the answer's tokens.
-    """
-
-    prompt: Tensor
-    answer: Tensor
 
 
 class BlockRecord(TypedDict):
@@ -53,45 +42,28 @@ class BlockRecord(TypedDict):
     answer_gain: list[float]
 
 
-def answer_states(model: PreTrainedModel, sequences: Sequence[TokenSequence], token_budget: int) -> States:
+def read_states(model: PreTrainedModel, sequences: Sequence[TokenSequence], token_budget: int) -> States:
     """Run the model over each prompt with its answer, the batches divided among the ranks.
 
     Args:
         model: a whole causal LM.
         sequences: n prompts with their answers.
         token_budget: padded tokens in a batch.
+
+    Returns:
+        The states at every block.
     """
-    blocks = find_blocks(model)
-    every = list(range(len(blocks.modules)))
-
-    @torch.no_grad()
-    def read(group: list[int]) -> list[tuple[Tensor, Tensor]]:
-        members = [sequences[i] for i in group]
-        batch = pad(members).to(next(model.parameters()).device)
-        before = torch.tensor([sequence.answer_start - 1 for sequence in members], device=batch.input_ids.device)
-        rows = torch.arange(len(members), device=before.device)
-        weights = batch.answer_mask / batch.answer_mask.sum(1, keepdim=True)  # (B, T)
-        prompts: list[Tensor] = []
-        answers: list[Tensor] = []
-
-        def receive(_layer: int, output: Tensor) -> None:
-            prompts.append(output[rows, before].float().cpu())
-            answers.append((weights.unsqueeze(1) @ output.float()).squeeze(1).cpu())
-
-        with capture_block_outputs(blocks, every, receive):
-            model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
-        return list(zip(torch.stack(prompts, 1), torch.stack(answers, 1), strict=True))  # (L, H) each
-
+    every = list(range(len(find_blocks(model).modules)))
     model.eval()
     groups = list(group_by_length([len(sequence) for sequence in sequences], token_budget))
-    read_groups = map_sharded(read, groups, "reading the model's own answers")
-    by_index = {
-        i: states
-        for group, found in zip(groups, read_groups, strict=True)
-        for i, states in zip(group, found, strict=True)
-    }
-    in_order = [by_index[i] for i in range(len(sequences))]
-    return States(torch.stack([prompt for prompt, _ in in_order]), torch.stack([answer for _, answer in in_order]))
+    read = map_sharded(
+        lambda group: answer_states(model, [sequences[i] for i in group], every),
+        groups,
+        "reading the model's own answers",
+    )
+    places = torch.tensor(list(chain(*groups))).argsort()
+    prompts, answers = (torch.cat(parts)[places] for parts in zip(*read, strict=True))
+    return States(prompts, answers)
 
 
 def block_records(
