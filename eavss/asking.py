@@ -4,15 +4,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from eavss.answer_states import answer_states
 from eavss.answering import answer_greedily
 from eavss.chat import render, turn_end_ids
 from eavss.confidence import Calibration, Confidence, confidence_of
-from eavss.encoding import text_ids
+from eavss.encoding import encode_answers, text_ids
 
 NEW_TOKENS, CHAT_TOKENS = 32, 64
+# Tokens of a prompt and its answer; a question has far fewer.
+_LONGEST = 4096
 # What ends an answer in the plain style.
 STOP = "\n"
 # Five questions of our own, of the kinds that the sets ask. They show that an answer is short and ends its line.
@@ -94,7 +97,14 @@ def ask(
         ends=() if plain else turn_end_ids(tokenizer)[-1:],
     )
     confidence = confidence_of(written.logprobs) if written.text else None
-    return Answer(written.text, confidence, calibration is not None and calibration.declines(confidence, keep))
+    if calibration is None:
+        return Answer(written.text, confidence, False)
+    state: Tensor | None = None
+    if calibration.probe is not None and confidence is not None:
+        answer = f" {written.text}" if plain else written.text
+        sequences = encode_answers(tokenizer, prompt, [answer], _LONGEST, special_tokens=plain)
+        state = answer_states(model, sequences, [calibration.probe.layer]).answer[0, 0]
+    return Answer(written.text, confidence, calibration.declines(confidence, keep, state))
 
 
 def _prompt(tokenizer: PreTrainedTokenizerBase, question: str, shots: str | None) -> tuple[str, bool]:

@@ -12,15 +12,22 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
+from torch import Tensor
 
 from eavss.errors import EavssError
+from eavss.reliability import (
+    auroc,
+    auroc_error,
+    expected_calibration_error,
+    risk_coverage,
+    threshold_keeping,
+)
 
 Kind = Literal["summed", "per_token", "first_token", "least_token"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+PROBE: Literal["probe"] = "probe"
 # The shares of right answers that a shipped threshold may keep, in per cent.
 SHARES = (60, 80, 90)
-_BINS = 10
-_CURVE_POINTS = 100
 
 
 class Confidence(NamedTuple):
@@ -40,76 +47,40 @@ class Confidence(NamedTuple):
     least_token: float
 
 
+@dataclass(frozen=True)
+class Probe:
+    """A linear confidence from a block's state on the answer and the answer's likelihoods (`eavss.probes.fit_probe`).
+
+    Args:
+        layer: the index of the block.
+        state: (H,) weights of the mean state over the answer's tokens.
+        likelihoods: the weights of the four likelihoods of `Confidence`.
+        bias: what is added.
+    """
+
+    layer: int
+    state: list[float]
+    likelihoods: list[float]
+    bias: float
+
+    def __call__(self, state: Tensor, confidence: Confidence) -> float:
+        """Return the confidence in an answer, higher is surer, from its state (H,)."""
+        weights = torch.tensor(self.state, dtype=torch.float64)
+        known = math.fsum(weight * value for weight, value in zip(self.likelihoods, confidence, strict=True))
+        return float(weights @ state.double().cpu()) + known + self.bias
+
+
+class FittedProbe(NamedTuple):
+    """A probe, and the confidences that it gives in cross-validation to the answers that it was fitted on."""
+
+    probe: Probe
+    confidences: list[float]
+
+
 def confidence_of(logprobs: Sequence[float]) -> Confidence:
     """Return the confidences of an answer from the log-probabilities of its tokens, at least one."""
     total = math.fsum(logprobs)
     return Confidence(total, total / len(logprobs), logprobs[0], min(logprobs))
-
-
-def auroc(confidences: Sequence[float], right: Sequence[bool]) -> float | None:
-    """Return the probability that a right answer has a higher confidence than a wrong one, a tie counting half.
-
-    None if all answers are right or all are wrong.
-    """
-    values, labels = torch.tensor(confidences, dtype=torch.float64), torch.tensor(right, dtype=torch.bool)
-    positive, negative = values[labels], values[~labels]
-    if not len(positive) or not len(negative):
-        return None
-    ordered = negative.sort().values
-    below, up_to = (torch.searchsorted(ordered, positive, right=side).double() for side in (False, True))
-    return float(((below + up_to) / 2).mean() / len(negative))
-
-
-def auroc_error(value: float, right: int, answers: int) -> float:
-    """Return the standard error of an AUROC (Hanley and McNeil, 1982).
-
-    Args:
-        value: the AUROC.
-        right: how many of the answers are right; neither none nor all.
-        answers: how many there are.
-    """
-    wrong = answers - right
-    of_right, of_wrong = value / (2 - value) - value**2, 2 * value**2 / (1 + value) - value**2
-    return math.sqrt((value * (1 - value) + (right - 1) * of_right + (wrong - 1) * of_wrong) / (right * wrong))
-
-
-def risk_coverage(confidences: Sequence[float], right: Sequence[bool], asked: int) -> list[list[float]]:
-    """Return [share answered, share wrong] of all questions asked, as the threshold falls (Geifman and El-Yaniv, 2017).
-
-    Args:
-        confidences, right: of the answers that were given.
-        asked: how many questions were asked.
-    """
-    order = sorted(range(len(right)), key=lambda i: -confidences[i])
-    points, wrong = [[0.0, 0.0]], 0
-    for answered, i in enumerate(order, start=1):
-        wrong += not right[i]
-        if answered == len(order) or confidences[order[answered]] < confidences[i]:  # equal ones are answered together
-            points.append([answered / asked, wrong / asked])
-    step = max(1, math.ceil(len(points) / _CURVE_POINTS))
-    return [*points[:-1:step], points[-1]]
-
-
-def threshold_keeping(confidences: Sequence[float], right: Sequence[bool], share: float) -> float:
-    """Return the highest threshold at or above which at least `share` of the right answers lie.
-
-    Raises:
-        EavssError: no answer is right.
-    """
-    kept = sorted((value for value, is_right in zip(confidences, right, strict=True) if is_right), reverse=True)
-    if not kept:
-        raise EavssError("none of the answers is right, so no threshold can keep a share of the right ones")
-    return kept[max(0, math.ceil(share * len(kept) - 1e-9) - 1)]
-
-
-def expected_calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float:
-    """Return the ECE (Guo et al., 2017, arXiv 1706.04599, equation 3) of e^confidence as a probability, in ten bins."""
-    bins: list[list[tuple[float, bool]]] = [[] for _ in range(_BINS)]
-    for value, is_right in zip(confidences, right, strict=True):
-        probability = math.exp(min(value, 0.0))
-        bins[min(_BINS - 1, int(probability * _BINS))].append((probability, is_right))
-    gaps = [abs(sum(p for p, _ in part) - sum(is_right for _, is_right in part)) for part in bins]
-    return sum(gaps) / max(1, len(right))
 
 
 @dataclass(frozen=True)
@@ -117,7 +88,7 @@ class Calibration:
     """What `confidence.json` holds: which confidence tells right answers from wrong ones, and its thresholds.
 
     Args:
-        by: the confidence.
+        by: the confidence: one of `KINDS`, or `probe`.
         auroc: its AUROC on the calibration questions; None where all answers were right, or all wrong.
         ece: its expected calibration error.
         thresholds: by per cent of the right answers kept ("60", "80", "90"), the least confidence that is not declined.
@@ -125,10 +96,11 @@ class Calibration:
         asked, right: how many calibration questions there were, and how many answers were right.
         prompt: the text before "Question: ..." in the plain style; None where the chat template asks.
         dataset: what the questions were from.
-        aurocs: the AUROC of every confidence.
+        aurocs: the AUROC of every confidence; the probe's is cross-validated.
+        probe: the probe, where it is the confidence.
     """
 
-    by: Kind
+    by: Kind | Literal["probe"]
     auroc: float | None
     ece: float
     thresholds: dict[str, float]
@@ -138,15 +110,33 @@ class Calibration:
     prompt: str | None
     dataset: str
     aurocs: dict[str, float | None]
+    probe: Probe | None = None
 
-    def declines(self, confidence: Confidence | None, keep: int = 80) -> bool:
+    def value(self, confidence: Confidence, state: Tensor | None = None) -> float:
+        """Return the calibrated confidence of an answer.
+
+        Args:
+            confidence: the likelihoods of the answer.
+            state: (H,) the mean over the answer of what leaves the probe's block; needed by a probe alone.
+
+        Raises:
+            EavssError: a probe gets no state.
+        """
+        if self.probe is None:
+            value: float = getattr(confidence, self.by)
+            return value
+        if state is None:
+            raise EavssError(f"this calibration needs the state of block {self.probe.layer} on the answer")
+        return self.probe(state, confidence)
+
+    def declines(self, confidence: Confidence | None, keep: int = 80, state: Tensor | None = None) -> bool:
         """Return whether an answer of this confidence should be declined, so that `keep` per cent of right ones stay.
 
-        An empty answer has no confidence, and is declined.
+        An empty answer has no confidence, and is declined. See `value` for the state.
         """
         if str(keep) not in self.thresholds:
             raise EavssError(f"keep: {keep} should be one of {', '.join(self.thresholds)}")
-        return confidence is None or getattr(confidence, self.by) < self.thresholds[str(keep)]
+        return confidence is None or self.value(confidence, state) < self.thresholds[str(keep)]
 
     @staticmethod
     def read(path: Path, dataset: str | None = None) -> "Calibration":
@@ -163,8 +153,11 @@ class Calibration:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             sets = content.pop("sets", {})
-            found = Calibration(**(content if dataset is None else sets[dataset]))
-            if found.by not in KINDS or not all(isinstance(value, float) for value in found.thresholds.values()):
+            chosen = content if dataset is None else sets[dataset]
+            probe = Probe(**chosen["probe"]) if chosen.get("probe") else None
+            found = Calibration(**(chosen | {"probe": probe}))
+            by_probe = found.by == PROBE and probe is not None
+            if not (by_probe or found.by in KINDS) or not all(isinstance(v, float) for v in found.thresholds.values()):
                 raise ValueError
         except OSError:
             raise EavssError(f"no file {path}; scripts/calibrate.py writes it") from None
@@ -175,8 +168,18 @@ class Calibration:
         return found
 
 
+def _log_sigmoid(value: float) -> float:
+    return min(value, 0.0) - math.log1p(math.exp(-abs(value)))
+
+
 def calibrate(
-    confidences: Sequence[Confidence], right: Sequence[bool], asked: int, prompt: str | None, dataset: str
+    confidences: Sequence[Confidence],
+    right: Sequence[bool],
+    asked: int,
+    *,
+    prompt: str | None,
+    dataset: str,
+    fitted: FittedProbe | None = None,
 ) -> Calibration:
     """Choose a confidence and its thresholds.
 
@@ -187,13 +190,18 @@ def calibrate(
         confidences, right: of the answers that were given to calibration questions.
         asked: how many questions were asked.
         prompt, dataset: see `Calibration`.
+        fitted: a probe that was fitted on these answers.
 
     Raises:
         EavssError: no answer is right.
     """
-    columns: dict[Kind, list[float]] = {kind: [getattr(each, kind) for each in confidences] for kind in KINDS}
+    columns: dict[Kind | Literal["probe"], list[float]] = {
+        kind: [getattr(each, kind) for each in confidences] for kind in KINDS
+    }
+    if fitted is not None:
+        columns[PROBE] = fitted.confidences
     aurocs = {kind: auroc(values, right) for kind, values in columns.items()}
-    by = max(KINDS, key=lambda kind: aurocs[kind] or 0.0)
+    by = max(columns, key=lambda kind: aurocs[kind] or 0.0)
     summed, best = aurocs["summed"], aurocs[by]
     if summed is not None and best is not None and best - summed <= auroc_error(summed, sum(right), len(right)):
         by = "summed"
@@ -201,7 +209,7 @@ def calibrate(
     return Calibration(
         by=by,
         auroc=aurocs[by],
-        ece=expected_calibration_error(values, right),
+        ece=expected_calibration_error([_log_sigmoid(value) for value in values] if by == PROBE else values, right),
         thresholds={str(share): threshold_keeping(values, right, share / 100) for share in SHARES},
         curve=risk_coverage(values, right, asked),
         asked=asked,
@@ -209,4 +217,5 @@ def calibrate(
         prompt=prompt,
         dataset=dataset,
         aurocs={str(kind): value for kind, value in aurocs.items()},
+        probe=fitted.probe if fitted is not None and by == PROBE else None,
     )

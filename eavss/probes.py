@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_predict, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+
+from eavss.confidence import Confidence, FittedProbe, Probe
 
 _FOLDS = 5
 _ALPHA = 100.0
@@ -72,6 +74,50 @@ def probe_auroc(
             )
         )
     return found
+
+
+def fit_probe(
+    states: Tensor, layers: Sequence[int], confidences: Sequence[Confidence], right: Sequence[bool], seed: int = 0
+) -> FittedProbe:
+    """Fit a probe on the block whose states tell right answers from wrong ones best, and join the likelihoods.
+
+    As in `probe_auroc`, each answer's cross-validated confidence comes from a probe that has not seen it. The block is
+    chosen by the AUROC of these, which flatters it a little.
+
+    Args:
+        states: (n, K, H) mean states on the answers, at K blocks.
+        layers: the indices of these blocks.
+        confidences: of the answers.
+        right: (n,) whether each is right; at least five of each kind.
+        seed: the seed of the folds.
+    """
+    labels, known = np.array(right), np.array(confidences)
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    ridge = make_pipeline(StandardScaler(), RidgeClassifier(alpha=_PENALTY * len(labels), class_weight="balanced"))
+    joined = make_pipeline(StandardScaler(), LogisticRegression())
+    unseen = [
+        cross_val_predict(ridge, block.numpy(), labels, cv=folds, method="decision_function")
+        for block in states.unbind(1)
+    ]
+    best = max(range(len(layers)), key=lambda number: roc_auc_score(labels, unseen[number]))
+    features = np.column_stack([known, unseen[best]])
+    found = cross_val_predict(joined, features, labels, cv=folds, method="decision_function")
+    weights, bias = _linear(joined.fit(features, labels))
+    own, own_bias = _linear(ridge.fit(states[:, best].numpy(), labels))
+    probe = Probe(
+        layer=layers[best],
+        state=(weights[-1] * own).tolist(),
+        likelihoods=weights[:-1].tolist(),
+        bias=bias + float(weights[-1]) * own_bias,
+    )
+    return FittedProbe(probe, found.tolist())
+
+
+def _linear(fitted: Pipeline) -> tuple[NDArray[np.float64], float]:
+    """Return the weights and the bias of a fitted scaler and linear classifier together."""
+    scaler, classifier = fitted.named_steps.values()
+    weights = np.ravel(classifier.coef_) / scaler.scale_
+    return weights, float(np.ravel(classifier.intercept_)[0] - weights @ scaler.mean_)
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:

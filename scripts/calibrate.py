@@ -4,10 +4,10 @@
         --output_dir outputs/calibration [--json FILE]
 
 Takes the keys of a recipe, such as --calibration_questions, --eval_limit, --prompt_style and --datasets_root. The
-model answers training questions of each set in `evaluate_on`. The confidence that tells right answers from wrong ones
-best is chosen, with thresholds that keep 60, 80 and 90% of the right answers. Then the model answers the evaluation
-questions, which shows what the thresholds keep there, and on sets that they were not chosen on. `eavss.asking.ask` uses
-the file.
+model answers training questions of each set in `evaluate_on`. A confidence is chosen, one of the likelihoods or a
+linear probe of a block, with thresholds that keep 60, 80 and 90% of the right answers. Then the model answers the
+evaluation questions, which shows what the thresholds keep there, and on sets that they were not chosen on.
+`eavss.asking.ask` uses the file.
 """
 
 import sys
@@ -20,7 +20,7 @@ from transformers import TrainingArguments, set_seed
 
 from train.evaluation.answered import Answered, Judged, judge_answers
 from train.evaluation.benchmarks import Benchmark, load_benchmarks
-from train.evaluation.calibration import aurocs, calibrate_sets, carried, carried_table, write_confidence
+from train.evaluation.calibration import aurocs, calibrate_sets, carried, carried_table, probe_layers, write_confidence
 from train.evaluation.evaluate import free_answers
 from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.evaluation.records import Carried
@@ -69,11 +69,12 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
     free = free_answers(model, tokenizer, settings)
     if not benchmarks or free is None:
         raise RecipeError("evaluate_on: none of these sets is asked freely; nq, triviaqa and sciq are")
-    calibrations = calibrate_sets(free, benchmarks, settings, [])
+    layers = probe_layers(model)
+    calibrations = calibrate_sets(free, benchmarks, settings, [], layers)
     if not calibrations:
         raise RecipeError("calibration_questions: no answer was right, so there is nothing to calibrate")
     write_confidence([Path(str(training.output_dir))], calibrations, args.dataset)
-    answers = {benchmark.name: ask_all(free, benchmark) for benchmark in benchmarks}
+    answers = {benchmark.name: ask_all(free, benchmark, layers) for benchmark in benchmarks}
     found = carried(calibrations, answers)
     say(f"{asked_table(answers)}\n\n{aurocs(calibrations)}\n\n{carried_table(calibrations, found)}")
     say(f"written: {Path(str(training.output_dir)) / 'confidence.json'}")
@@ -84,10 +85,11 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
     }
 
 
-def ask_all(free: FreeAnswers, benchmark: Benchmark) -> list[Judged]:
-    """Let the model answer a set's evaluation questions, and judge its answers."""
+def ask_all(free: FreeAnswers, benchmark: Benchmark, layers: Sequence[int]) -> list[Judged]:
+    """Let the model answer a set's evaluation questions, judge its answers, and read their states at the blocks."""
     examples = [question.example for question in benchmark.questions]
-    return judge_answers(examples, free(examples, f"asking {benchmark.name}"))
+    answers = free(examples, f"asking {benchmark.name}")
+    return judge_answers(examples, answers, free.states(examples, answers, layers))
 
 
 def shares(answers: list[Judged]) -> dict[str, float]:

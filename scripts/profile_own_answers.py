@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from transformers import TrainingArguments, set_seed
 
-from eavss.confidence import auroc
+from eavss.reliability import auroc
 from train.evaluation.answered import judge_answers
 from train.evaluation.calibration import calibration_questions
 from train.evaluation.free_answers import FreeAnswers, rule_of
@@ -58,11 +58,10 @@ def main(args: EavssArguments, training: TrainingArguments) -> Profile:
     model = load_model(args.base_model, training)
     free = FreeAnswers.of(model, tokenizer, args.evaluation, {})
     answers = free(examples, "asking")
+    verdicts = [each.verdict for each in judge_answers(examples, answers)]
     said = [
         (example, text, confidence, verdict == "right")
-        for example, (text, confidence), (verdict, _) in zip(
-            examples, answers, judge_answers(examples, answers), strict=True
-        )
+        for example, (text, confidence), verdict in zip(examples, answers, verdicts, strict=True)
         if confidence is not None and verdict in ("right", "wrong")
     ]
     right, confidences = [is_right for *_, is_right in said], [confidence for _, _, confidence, _ in said]

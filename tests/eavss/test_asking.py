@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
 from eavss.asking import CHAT_TOKENS, FEW_SHOT, NEW_TOKENS, SHOTS, ask
-from eavss.confidence import KINDS, Calibration, Kind
+from eavss.confidence import KINDS, Calibration, Kind, Probe
 from eavss.errors import EavssError
 from tests.toys import EOS, VOCABULARY, naive_logprobs, tiny_model, tiny_tokenizer
 
@@ -157,3 +157,24 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         ask(model, tokenizer, QUESTION, tmp_path)
     with pytest.raises(EavssError, match="keep: 70 should be one of 60, 80, 90"):
         ask(model, tokenizer, QUESTION, CALIBRATION, 70)
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_a_probe_reads_the_state_of_the_answer(style: str) -> None:
+    """The threshold lies just above or below what the probe makes of the mean state of " it" or "it" at its block."""
+    model, tokenizer = writing(" it\n" if style == "plain" else "it" + EOS), chat_tokenizer()
+    shots = "Shots.\n\n" if style == "plain" else None
+    prompt = f"{EOS}Shots.\n\nQuestion: {QUESTION}\nAnswer:" if shots else f"<user>{QUESTION}\n<assistant>"
+    answer = ask(model, tokenizer, QUESTION, replace(CALIBRATION, prompt=shots))
+    said = f" {answer.text}" if shots else answer.text
+    ids = tokenizer(prompt + said, add_special_tokens=False)["input_ids"]
+    start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    with torch.no_grad():
+        states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[3][0, start:]  # after block 2
+    weights = torch.randn(states.shape[1], generator=torch.Generator().manual_seed(0)).tolist()
+    assert answer.confidence is not None
+    expected = float(states.mean(0) @ torch.tensor(weights)) + 0.5 * answer.confidence.summed
+    probe = Probe(2, weights, [0.5, 0.0, 0.0, 0.0], 0.0)
+    for above in (1e-3, -1e-3):
+        calibration = replace(CALIBRATION, by="probe", probe=probe, prompt=shots, thresholds={"80": expected + above})
+        assert ask(model, tokenizer, QUESTION, calibration).declined == (above > 0)

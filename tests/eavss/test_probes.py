@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from eavss.probes import probe_accuracy, probe_auroc
+from eavss.confidence import Confidence
+from eavss.probes import fit_probe, probe_accuracy, probe_auroc
+from eavss.reliability import auroc
 
 
 def test_a_probe_finds_a_direction_and_nothing_where_there_is_none() -> None:
@@ -40,3 +42,20 @@ def test_a_probe_and_a_likelihood_that_know_different_things_know_more_together(
     assert something.interval[0] < something.auroc < something.interval[1]
     assert something.combined > something.auroc + 0.05
     assert something.gain[0] > 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fitted_probe_gives_unseen_answers_what_cross_validation_promised(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    hidden, told, noise = torch.randn(3, 800, generator=generator)
+    right = (hidden + told + 0.3 * noise > 0.5).tolist()
+    states = torch.randn(800, 3, 20, generator=generator)
+    states[:, 1, 4] += 2 * hidden
+    confidences = [Confidence(float(value), 0.0, -1.0, -float(n % 2)) for n, value in enumerate(told)]
+    fitted = fit_probe(states[:400], [5, 7, 9], confidences[:400], right[:400])
+    assert fitted.probe.layer == 7
+    unseen = [fitted.probe(state[1], each) for state, each in zip(states[400:], confidences[400:], strict=True)]
+    promised, found = auroc(fitted.confidences, right[:400]), auroc(unseen, right[400:])
+    told_alone = auroc([each.summed for each in confidences[400:]], right[400:])
+    assert found == pytest.approx(promised, abs=0.05)
+    assert (found or 0.0) > (told_alone or 1.0) + 0.05

@@ -1,11 +1,12 @@
 """What a model's own answers to a set of questions are worth, where one question alone has no such figure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from data.examples import Example
 from data.judge import Verdict, judge
@@ -18,17 +19,26 @@ Booleans = NDArray[np.bool_]
 
 
 class Judged(NamedTuple):
-    """What the judge says of one answer, and how sure the model was; None where it said nothing."""
+    """What the judge says of one answer.
+
+    Args:
+        verdict: what it is.
+        confidence: how sure the model was; None where it said nothing.
+        states: (H,) its mean state by block, for a probe; None where it was not read.
+    """
 
     verdict: Verdict
     confidence: Confidence | None
+    states: Mapping[int, Tensor] | None = None
 
 
-def judge_answers(examples: Sequence[Example], answers: Sequence[FreeAnswer]) -> list[Judged]:
-    """Judge the answers to some questions."""
+def judge_answers(
+    examples: Sequence[Example], answers: Sequence[FreeAnswer], states: Sequence[Mapping[int, Tensor] | None] = ()
+) -> list[Judged]:
+    """Judge the answers to some questions; `states` of the answers by block are kept with the verdicts."""
     return [
-        Judged(judge(answer.text, example.aliases, example.question), answer.confidence)
-        for example, answer in zip(examples, answers, strict=True)
+        Judged(judge(answer.text, example.aliases, example.question), answer.confidence, read)
+        for example, answer, read in zip(examples, answers, states or [None] * len(answers), strict=True)
     ]
 
 
@@ -88,7 +98,7 @@ def simpleqa_f(answered: Answered, weights: Floats) -> Floats:
 
 
 def answer_auroc(answered: Answered, weights: Floats) -> Floats:
-    """Return the AUROC of the summed log-probability, right answers against wrong ones (`eavss.confidence.auroc`)."""
+    """Return the AUROC of the summed log-probability, right answers against wrong ones (`eavss.reliability.auroc`)."""
     right, wrong = answered.confidence[answered.right], answered.confidence[answered.wrong]
     above = (right[:, None] > wrong) + 0.5 * (right[:, None] == wrong)  # (right ones, wrong ones)
     of_right, of_wrong = weights[:, answered.right], weights[:, answered.wrong]

@@ -5,11 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
 from data.sources import DataSource
 from eavss.asking import FEW_SHOT
-from eavss.confidence import KINDS, Calibration, calibrate
+from eavss.blocks import find_blocks
+from eavss.confidence import KINDS, PROBE, Calibration, FittedProbe, calibrate
+from eavss.probes import fit_probe
 from train.evaluation.answered import Judged, judge_answers
 from train.evaluation.benchmarks import Benchmark, own_name
 from train.evaluation.free_answers import FreeAnswers, rule_of
@@ -19,6 +24,8 @@ from train.runtime.distributed import on_main_process, say
 from train.runtime.files import write_text
 
 POOLED = "pooled"
+# Of right answers, and of wrong ones, that a probe is fitted on.
+_FEWEST_TO_PROBE = 20
 
 
 def calibration_questions(source: DataSource, dataset: str, count: int, taken: set[str]) -> list[Example]:
@@ -36,7 +43,11 @@ def calibration_questions(source: DataSource, dataset: str, count: int, taken: s
 
 
 def calibrate_sets(
-    free: FreeAnswers | None, benchmarks: Sequence[Benchmark], settings: EvaluationSettings, trained: Sequence[Example]
+    free: FreeAnswers | None,
+    benchmarks: Sequence[Benchmark],
+    settings: EvaluationSettings,
+    trained: Sequence[Example],
+    layers: Sequence[int] = (),
 ) -> dict[str, Calibration]:
     """Calibrate the model on each set that it is asked freely, and on all of them pooled.
 
@@ -45,6 +56,7 @@ def calibrate_sets(
         benchmarks: the sets that are evaluated.
         settings: where their rows come from, and how many questions of each set are asked.
         trained: the examples that the model was trained on.
+        layers: the blocks that a probe may look at; none to calibrate likelihoods alone.
     """
     if free is None or not settings.calibration_questions:
         return {}
@@ -62,7 +74,9 @@ def calibrate_sets(
         except DataError as error:
             say(f"note: {benchmark.name} is not calibrated: {error}")
             continue
-        given[benchmark.name] = judge_answers(examples, free(examples, f"calibrating on {benchmark.name}"))
+        answers = free(examples, f"calibrating on {benchmark.name}")
+        states = free.states(examples, answers, layers) if layers else ()
+        given[benchmark.name] = judge_answers(examples, answers, states)
     pooled = [each for answered in given.values() for each in answered]
     parts = {**given, **({POOLED: pooled} if len(given) > 1 else {})}
     found = {name: _calibrate(name, answered, free.encoder.prompt_style) for name, answered in parts.items()}
@@ -70,12 +84,29 @@ def calibrate_sets(
 
 
 def _calibrate(name: str, answered: Sequence[Judged], prompt_style: str) -> Calibration | None:
-    attempts = [(c, verdict == "right") for verdict, c in answered if c is not None and verdict in ("right", "wrong")]
-    if not any(right for _, right in attempts):
+    attempts = [each for each in answered if each.confidence is not None and each.verdict in ("right", "wrong")]
+    right = [each.verdict == "right" for each in attempts]
+    if not any(right):
         say(f"note: {name} is not calibrated: none of {len(answered)} answers is right")
         return None
+    confidences = [each.confidence for each in attempts if each.confidence is not None]
+    states = [each.states for each in attempts if each.states is not None]
+    fitted: FittedProbe | None = None
+    if states and min(sum(right), len(right) - sum(right)) >= _FEWEST_TO_PROBE:
+        layers = list(states[0])
+        stacked = torch.stack([torch.stack([read[layer] for layer in layers]) for read in states])
+        fitted = fit_probe(stacked, layers, confidences, right)
     prompt = None if prompt_style == "chat" else FEW_SHOT
-    return calibrate([c for c, _ in attempts], [right for _, right in attempts], len(answered), prompt, name)
+    return calibrate(confidences, right, len(answered), prompt=prompt, dataset=name, fitted=fitted)
+
+
+def probe_layers(model: nn.Module) -> list[int]:
+    """Return the blocks that a probe may look at: every second one between 40% and 85% of the depth.
+
+    That is where probes of the embedded model know most of its own answers (docs/results.md).
+    """
+    total = len(find_blocks(model).modules)
+    return list(range(int(0.4 * total), max(int(0.85 * total), int(0.4 * total) + 1), 2))
 
 
 def kept_by(calibration: Calibration, answers: Sequence[Judged]) -> dict[str, Kept]:
@@ -83,13 +114,19 @@ def kept_by(calibration: Calibration, answers: Sequence[Judged]) -> dict[str, Ke
     found: dict[str, Kept] = {}
     right = sum(answer.verdict == "right" for answer in answers)
     for keep in calibration.thresholds:
-        given = [answer.verdict for answer in answers if not calibration.declines(answer.confidence, int(keep))]
+        given = [answer.verdict for answer in answers if not _declines(calibration, answer, int(keep))]
         found[keep] = {
             "kept": given.count("right") / right if right else None,
             "wrong": given.count("wrong") / len(answers),
             "answered": (given.count("right") + given.count("wrong")) / len(answers),
         }
     return found
+
+
+def _declines(calibration: Calibration, answer: Judged, keep: int) -> bool:
+    layer = None if calibration.probe is None else calibration.probe.layer
+    state = None if layer is None or answer.states is None else answer.states[layer]
+    return calibration.declines(answer.confidence, keep, state)
 
 
 def carried(calibrations: Mapping[str, Calibration], answers: Mapping[str, Sequence[Judged]]) -> Carried:
@@ -133,8 +170,10 @@ def write_confidence(folders: Sequence[Path], calibrations: Mapping[str, Calibra
 
 def aurocs(calibrations: Mapping[str, Calibration]) -> str:
     """Return the AUROC of each confidence on each set's calibration questions as text."""
-    lines = [f"{'AUROC':<14}" + "".join(f"{kind:>13}" for kind in KINDS)]
+    probed = any(PROBE in calibration.aurocs for calibration in calibrations.values())
+    kinds = [*KINDS, PROBE] if probed else [*KINDS]
+    lines = [f"{'AUROC':<14}" + "".join(f"{kind:>13}" for kind in kinds)]
     for name, calibration in calibrations.items():
-        values = [calibration.aurocs[kind] for kind in KINDS]
+        values = [calibration.aurocs.get(kind) for kind in kinds]
         lines.append(f"{name:<14}" + "".join(f"{'-':>13}" if v is None else f"{v:>13.3f}" for v in values))
     return "\n".join(lines)

@@ -167,8 +167,8 @@ class Evaluator:
         if self.free is None or rule is None:
             return
         answers = self.free(examples, f"{description}: answers to {benchmark.name}")
-        judged = judge_answers(examples, answers)
-        for record, example, (text, confidence), (verdict, _) in zip(records, examples, answers, judged, strict=True):
+        verdicts = [each.verdict for each in judge_answers(examples, answers)]
+        for record, example, (text, confidence), verdict in zip(records, examples, answers, verdicts, strict=True):
             record["answer"] = text
             record["confidence"] = None if confidence is None else confidence._asdict()
             record["verdict"] = verdict

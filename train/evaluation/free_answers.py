@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import transformers
 from peft import PeftModel
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.answers import without_case_and_punctuation
 from data.dataset import FreeAnswerRule
 from data.examples import Example
 from data.sets import SETS
+from eavss.answer_states import answer_states
 from eavss.answering import Written, answer_greedily, sample_answers
 from eavss.asking import ASK_TO_DECLINE, CHAT_TOKENS, NEW_TOKENS, SHOTS, SHOTS_THAT_DECLINE, STOP
 from eavss.batches import group_by_length
@@ -126,6 +128,25 @@ class FreeAnswers:
         sampled = map_sharded(sample, groups, description)
         found = dict(zip(chain(*groups), chain(*sampled), strict=True))
         return [found[i] for i in range(len(examples))]
+
+    def states(
+        self, examples: Sequence[Example], answers: Sequence[FreeAnswer], layers: Sequence[int]
+    ) -> list[dict[int, Tensor] | None]:
+        """Return the mean state (H,) of each answer at the named blocks, by block; None for an empty answer."""
+        said = [number for number, answer in enumerate(answers) if answer.text]
+        sequences = [self.encoder(examples[number], [answers[number].text])[0] for number in said]
+        groups = list(group_by_length([len(sequence) for sequence in sequences], self.token_budget))
+        self.model.eval()
+        read = map_sharded(
+            lambda group: answer_states(self.model, [sequences[i] for i in group], layers).answer,
+            groups,
+            "reading the model's own answers",
+        )
+        found: list[dict[int, Tensor] | None] = [None] * len(answers)
+        for group, states in zip(groups, read, strict=True):
+            for i, state in zip(group, states, strict=True):
+                found[said[i]] = dict(zip(layers, state, strict=True))
+        return found
 
     def _settings(self, example: Example) -> tuple[Sequence[str], int]:
         """Return the strings that end an answer, and the most tokens that it has."""

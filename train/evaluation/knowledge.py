@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from data.answers import is_same_answer
 from data.examples import Example
 from data.judge import judge
-from eavss.confidence import auroc
+from eavss.reliability import auroc
 from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.model.written_store import reuse_or_write
 from train.runtime.distributed import on_main_process, say

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from eavss.confidence import risk_coverage
+from eavss.reliability import risk_coverage
 from train.evaluation.compare import write_items
 from train.evaluation.evaluate import Evaluation
 from train.evaluation.statistics import Change

@@ -41,7 +41,7 @@ def test_answers_are_read_from_records() -> None:
         {**common, "verdict": "empty", "confidence": None},
     ]
     found = judged_answers(records)
-    assert found == [("right", Confidence(-1.0, -0.5, -0.25, -0.75)), ("empty", None)]
+    assert found == [("right", Confidence(-1.0, -0.5, -0.25, -0.75), None), ("empty", None, None)]
     assert Answered.of(found).confidence.tolist() == [-1.0, -math.inf]
 
 
