@@ -170,7 +170,9 @@ def test_a_probe_reads_the_state_of_the_answer(style: str) -> None:
     ids = tokenizer(prompt + said, add_special_tokens=False)["input_ids"]
     start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     with torch.no_grad():
-        states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[3][0, start:]  # after block 2
+        states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[3][
+            0, start:
+        ]  # after block 2
     weights = torch.randn(states.shape[1], generator=torch.Generator().manual_seed(0)).tolist()
     assert answer.confidence is not None
     expected = float(states.mean(0) @ torch.tensor(weights)) + 0.5 * answer.confidence.summed

@@ -9,13 +9,16 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from data.examples import Example, normalise_question
 from data.judge import Verdict
 from data.sources import SAMPLES, DataSource
 from eavss.asking import FEW_SHOT
 from eavss.confidence import KINDS, Calibration, Confidence
-from train.evaluation.answered import Judged
+from eavss.errors import EavssError
+from train.evaluation.answered import Judged, judge_answers
 from train.evaluation.benchmarks import load_benchmarks
 from train.evaluation.calibration import (
     POOLED,
@@ -25,6 +28,7 @@ from train.evaluation.calibration import (
     carried,
     carried_table,
     kept_by,
+    probe_layers,
     write_confidence,
 )
 from train.evaluation.free_answers import FreeAnswer, FreeAnswers
@@ -223,3 +227,48 @@ def test_the_runs_own_calibration_is_written_first(dataset: str, names: list[str
 def test_without_a_calibration_nothing_is_written(tmp_path: Path) -> None:
     write_confidence([tmp_path], {}, "nq")
     assert list(tmp_path.iterdir()) == []
+
+
+class Knowing(Answering):
+    """At block 7 the first unit of a right answer's state is larger than that of a wrong one's."""
+
+    def states(
+        self, examples: Sequence[Example], answers: Sequence[FreeAnswer], layers: Sequence[int]
+    ) -> list[dict[int, torch.Tensor] | None]:
+        generator = torch.Generator().manual_seed(0)
+        found: list[dict[int, torch.Tensor] | None] = []
+        for answer in answers:
+            states = torch.randn(len(layers), 4, generator=generator)
+            states[list(layers).index(7), 0] += 6 * float(answer.text not in ("xyzzy", ""))
+            found.append(dict(zip(layers, states, strict=True)) if answer.text else None)
+        return found
+
+
+def test_a_block_that_knows_becomes_the_confidence() -> None:
+    answering = Knowing("{}", "xyzzy", "xyzzy", "{}", "")
+    settings = replace(SETTINGS, sets=("triviaqa",), calibration_questions=100)
+    benchmarks = load_benchmarks(settings, seed=0)
+    free = cast(FreeAnswers, answering)
+    found = calibrate_sets(free, benchmarks, settings, [], [5, 7])["triviaqa"]
+    assert (found.by, found.probe is not None and found.probe.layer) == ("probe", 7)
+    assert (found.auroc or 0) > 0.95
+    assert f"{found.auroc:13.3f}" in aurocs({"triviaqa": found})
+    examples = answering.asked[:20]
+    answers = answering(examples, "")
+    judged = judge_answers(examples, answers, answering.states(examples, answers, [5, 7]))
+    kept = kept_by(found, judged)
+    assert (kept["90"]["kept"] or 0) >= 0.75
+    assert kept["90"]["wrong"] <= 0.1
+    with pytest.raises(EavssError, match="needs the state of block 7"):
+        kept_by(found, judge_answers(examples, answers))
+    few = replace(settings, calibration_questions=30)  # 12 right answers
+    assert calibrate_sets(free, benchmarks, few, [], [5, 7])["triviaqa"].probe is None
+    assert calibrate_sets(free, benchmarks, settings, [])["triviaqa"].probe is None
+
+
+@pytest.mark.parametrize(("total", "layers"), [(30, [12, 14, 16, 18, 20, 22, 24]), (4, [1]), (2, [0])])
+def test_the_blocks_that_a_probe_looks_at(total: int, layers: list[int]) -> None:
+    config = LlamaConfig(
+        vocab_size=9, hidden_size=4, intermediate_size=4, num_attention_heads=1, num_hidden_layers=total
+    )
+    assert probe_layers(LlamaForCausalLM(config)) == layers

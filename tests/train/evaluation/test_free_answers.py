@@ -13,10 +13,11 @@ from transformers.modeling_outputs import CausalLMOutput
 from data import nq, triviaqa
 from data.examples import Example, wrong_answers
 from data.judge import judge
+from eavss.answer_states import answer_states
 from eavss.asking import ASK_TO_DECLINE, FEW_SHOT
 from tests.toys import EOS, naive_logprobs, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
-from train.evaluation.free_answers import OWN_RULE, FreeAnswers, asking_encoder, rule_of
+from train.evaluation.free_answers import OWN_RULE, FreeAnswer, FreeAnswers, asking_encoder, rule_of
 
 EXAMPLES = [Example("nq", f"which number follows {'the number ' * (i % 3)}{i * i}", ("one",)) for i in range(10)]
 
@@ -202,3 +203,16 @@ def test_the_same_model_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> N
     other.generation_config.repetition_penalty = 2.0
     free("harness", 512, other)(EXAMPLES, "")
     assert sum(asked) == 5 * len(EXAMPLES) - 1
+
+
+def test_states_of_answers_are_those_of_their_encoding() -> None:
+    asker = free("plain", 512)
+    answers = [FreeAnswer(text, None) for text in ("one", "", "twenty one")]
+    found = asker.states(EXAMPLES[:3], answers, [0, 2])
+    assert found[1] is None
+    for number in (0, 2):
+        (sequence,) = asker.encoder(EXAMPLES[number], [answers[number].text])
+        alone = answer_states(ending_model(), [sequence], [0, 2]).answer[0]
+        read = found[number]
+        assert read is not None
+        torch.testing.assert_close(torch.stack([read[0], read[2]]), alone, atol=1e-4, rtol=1e-4)
