@@ -13,8 +13,10 @@ import pytest
 from scripts import (
     ask,
     calibrate,
+    compare_cuts,
     compare_selectors,
     compare_with_trl,
+    cut_layers,
     embedded_model,
     evaluate_runs,
     export_checkpoint,
@@ -28,7 +30,8 @@ from train.recipe.arguments import REPOSITORY
 from train.recipe.parse import parse
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-WITH_COMMANDS = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / name for name in ("running.md", "data.md"))]
+COMMAND_PAGES = ("running.md", "data.md", "pruning.md")
+WITH_COMMANDS = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / name for name in COMMAND_PAGES)]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED_PATH = re.compile(r"(?<![\w./-])((?:scripts|train|recipes|tests|docs|data|eavss)/[\w./-]*\w/?)(?![\w*])")
 NAMED_OBJECT = re.compile(r"`((?:train|data|eavss|scripts)(?:\.\w+)+)`")
@@ -150,6 +153,8 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "evaluate_runs.py": evaluate_runs.run,
     "export_checkpoint.py": export_checkpoint.run,
     "profile_own_answers.py": profile_own_answers.run,
+    "cut_layers.py": cut_layers.run,
+    "compare_cuts.py": compare_cuts.run,
     "run_benchmarks.py": run_benchmarks.run,
     "score_layers.py": score_layers.run,
     "summarise_runs.py": summarise_runs.run,
