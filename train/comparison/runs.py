@@ -107,6 +107,8 @@ def summarise_runs(runs: Sequence[Run], leading_only: bool = True, seed: int = 0
             having = [run for run in own if name in run.results["benchmarks"]]
             items = {run.seed: run.items(name) for run in having}
             for metric in metrics_of(having[0].results, name, leading_only):
+                if metric in SET_METRICS and not _defined(items, metric):
+                    continue
                 rows.append({"trained_on": dataset, "set": name, "metric": metric, **_summary(items, metric, seed)})
     return rows
 
@@ -138,9 +140,18 @@ def _summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Su
     }
 
 
+def _defined(items: Mapping[int, Sequence[Item]], metric: str) -> dict[int, Sequence[Item]]:
+    """Return the seeds of which a set's metric is defined before and after, as an AUROC needs a right answer."""
+    figures = {
+        own: [Answered.of(judged_answers([row[when] for row in rows])).metrics() for when in ("before", "after")]
+        for own, rows in items.items()
+    }
+    return {own: rows for own, rows in items.items() if all(metric in found for found in figures[own])}
+
+
 def _set_summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Summary:
     """Sum up a metric that one question does not have, such as an AUROC, leaving out draws where it is undefined."""
-    figure = SET_METRICS[metric]
+    figure, items = SET_METRICS[metric], _defined(items, metric)
     weights, seed_counts = seed_and_question_draws(
         {own: [i["question"] for i in rows] for own, rows in items.items()}, seed
     )

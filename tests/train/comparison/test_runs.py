@@ -74,6 +74,20 @@ def test_a_metric_of_a_whole_set_is_summed_up_too(folders: list[Path]) -> None:
     assert [(row["before"], row["after"], row["change"], row["interval"]) for row in rows] == [(0, 1, 1, [1, 1])]
 
 
+def test_a_seed_without_a_right_answer_has_no_auroc(folders: list[Path]) -> None:
+    items = folders[2] / "items" / "nq.jsonl"
+    lines = [json.loads(line) for line in items.read_text().splitlines()]
+    for line in lines:
+        for when in ("before", "after"):
+            line[when] |= {"verdict": "wrong", "answer": "", "confidence": None}
+    items.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = json.loads((folders[2] / "results.json").read_text())
+    results["benchmarks"]["nq"]["change"]["auroc"] = {}
+    (folders[2] / "results.json").write_text(json.dumps(results))
+    rows = summarise_runs([Run.read(folders[2])], leading_only=False)
+    assert "auroc" not in [row["metric"] for row in rows]
+
+
 def test_costs_are_means_over_the_seeds(folders: list[Path]) -> None:
     """Perplexity 20 becomes 20 and 22, which is +5% on average; accuracy falls from .5 to .25."""
     first, second = costs_of([Run.read(folder) for folder in folders])
