@@ -13,6 +13,7 @@ from eavss.batches import Batch
 from eavss.blocks import capture_block_input, capture_block_outputs, find_blocks
 from eavss.errors import EavssError
 from eavss.records import LayerScores
+from eavss.selectors import count_to_select
 from eavss.surgery import skip_blocks
 
 Criterion = Literal["avss", "avss_scale_free", "block_influence", "angular", "perplexity", "last", "random"]
@@ -27,7 +28,7 @@ def count_to_remove(share: float, total: int) -> int:
     """
     if not 0 < share < 1 or total < 2:
         raise EavssError(f"share: {share} of {total} blocks is not between none and all of them; 0.25 is a quarter")
-    return min(total - 1, max(1, math.floor(share * total + 1e-9)))  # 1e-9: 0.3 * 10 must give 3
+    return min(total - 1, count_to_select(share, total))
 
 
 def blocks_to_remove(

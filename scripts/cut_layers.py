@@ -30,6 +30,7 @@ from train.evaluation.evaluate import evaluate
 from train.evaluation.retained import kept_of, kept_table
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
+from train.publishing.checkpoints import require_new
 from train.publishing.cutting import CutRecord, count_parameters, export_cut, write_cut_card
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -77,8 +78,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
         EavssError: the blocks cannot be removed.
     """
     target = Path(str(training.output_dir))
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise RecipeError(f"output_dir: {target} exists already; name another folder, or remove it")
+    require_new(target)
     set_seed(training.seed)
     tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
     total, whole_parameters = len(find_blocks(model).modules), count_parameters(model)

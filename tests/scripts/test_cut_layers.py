@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eavss.pruning import CRITERIA
 from scripts.cut_layers import run
 from tests.toys import BLOCKS
-from train.publishing import cutting
+from train.publishing import checkpoints
 from train.publishing.reload_check import fixed_logprobs
 
 WORDS = ["--datasets_root", "samples", "--dtype", "float32", "--eval_limit", "3", "--score_questions", "4"]
@@ -24,7 +24,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         return fixed_logprobs(model, AutoTokenizer.from_pretrained(folder))
 
-    monkeypatch.setattr(cutting, "logprobs_in_fresh_process", logprobs)
+    monkeypatch.setattr(checkpoints, "logprobs_in_fresh_process", logprobs)
 
 
 def cut(model: Path, target: Path, *words: str) -> int:

@@ -102,22 +102,52 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
     merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
     require_close(fixed_logprobs(merged, tokenizer), expected, _MERGE_TOLERANCE, "the merged model")
     written_as: torch.dtype = getattr(torch, dtype) if dtype else own_dtype(adapter.base)
-    for parameter in merged.parameters():  # not `merged.to`: it would round the rotary frequencies, as no loading does
-        parameter.data = parameter.data.to(written_as)
-    expected = fixed_logprobs(merged, tokenizer)
     with new_folder(target) as folder:
-        merged.save_pretrained(folder, max_shard_size=max_shard_size)
-        copy_tokenizer(adapter.base, folder)
+        expected = save_checkpoint(
+            merged, tokenizer, adapter.base, folder, dtype=written_as, max_shard_size=max_shard_size
+        )
         del model, merged
-        found = logprobs_in_fresh_process(folder, str(written_as).removeprefix("torch."), None)
-        require_close(found, expected, PROCESS_TOLERANCE, "the exported checkpoint")
+        check_checkpoint(folder, expected, written_as, "the exported checkpoint")
+
+
+def save_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    base: BaseModel,
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    max_shard_size: str,
+) -> list[float]:
+    """Cast a whole model in place, write it with the tokenizer files of `base`, and return its `fixed_logprobs`."""
+    for parameter in model.parameters():  # not `model.to`: it would round the rotary frequencies, as no loading does
+        parameter.data = parameter.data.to(dtype)
+    expected = fixed_logprobs(model, tokenizer)
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
+    copy_tokenizer(base, folder)
+    return expected
+
+
+def check_checkpoint(folder: Path, expected: list[float], dtype: torch.dtype, what: str) -> None:
+    """Load what `save_checkpoint` wrote in a fresh process, and compare.
+
+    Raises:
+        ModelError: it gives other log-probabilities.
+    """
+    found = logprobs_in_fresh_process(folder, str(dtype).removeprefix("torch."), None)
+    require_close(found, expected, PROCESS_TOLERANCE, what)
+
+
+def require_new(target: Path) -> None:
+    """Refuse a folder that holds something already."""
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise RecipeError(f"output_dir: {target} exists already; name another folder, or remove it")
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield a folder to write to. It becomes `target` if the body succeeds, and is removed if not."""
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise RecipeError(f"output_dir: {target} exists already; name another folder, or remove it")
+    require_new(target)
     partial = target.with_name(f".{target.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -13,9 +13,9 @@ from eavss.pruning import Criterion
 from eavss.surgery import remove_blocks, skip_blocks
 from train.evaluation.retained import Kept, kept_table
 from train.model.loading import own_dtype, read_model
-from train.model.tokenizer import copy_tokenizer, load_tokenizer
-from train.publishing.checkpoints import PROCESS_TOLERANCE, new_folder, require_close
-from train.publishing.reload_check import fixed_logprobs, logprobs_in_fresh_process
+from train.model.tokenizer import load_tokenizer
+from train.publishing.checkpoints import PROCESS_TOLERANCE, check_checkpoint, new_folder, require_close, save_checkpoint
+from train.publishing.reload_check import fixed_logprobs
 from train.recipe.settings import BaseModel
 from train.runtime.files import write_json, write_text
 
@@ -66,15 +66,11 @@ def export_cut(base: BaseModel, removed: Sequence[int], target: Path, max_shard_
         expected = fixed_logprobs(model, tokenizer)
     remove_blocks(model, removed)
     require_close(fixed_logprobs(model, tokenizer), expected, PROCESS_TOLERANCE, "the cut model")
-    written_as = own_dtype(base)
-    for parameter in model.parameters():  # not `model.to`: it would round the rotary frequencies, as no loading does
-        parameter.data = parameter.data.to(written_as)
-    expected = fixed_logprobs(model, tokenizer)
+    dtype = own_dtype(base)
     with new_folder(target) as folder:
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
-        copy_tokenizer(base, folder)
-        found = logprobs_in_fresh_process(folder, str(written_as).removeprefix("torch."), None)
-        require_close(found, expected, PROCESS_TOLERANCE, "the cut checkpoint")
+        expected = save_checkpoint(model, tokenizer, base, folder, dtype=dtype, max_shard_size=max_shard_size)
+        del model
+        check_checkpoint(folder, expected, dtype, "the cut checkpoint")
 
 
 def write_cut_card(folder: Path, cut: CutRecord) -> None:

@@ -11,7 +11,7 @@ from eavss.errors import EavssError
 from eavss.pruning import CRITERIA
 from eavss.surgery import skip_blocks
 from train.model.loading import read_model
-from train.publishing import cutting
+from train.publishing import checkpoints
 from train.publishing.cutting import REASONS, CutRecord, export_cut, write_cut_card
 from train.publishing.reload_check import fixed_logprobs
 from train.recipe.settings import BaseModel
@@ -44,8 +44,8 @@ def test_nothing_is_left_of_a_checkpoint_that_differs(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A config that describes its blocks in an unknown way builds another model when it is loaded."""
-    found = cutting.logprobs_in_fresh_process
-    monkeypatch.setattr(cutting, "logprobs_in_fresh_process", lambda *words: [x - 0.1 for x in found(*words)])
+    found = checkpoints.logprobs_in_fresh_process
+    monkeypatch.setattr(checkpoints, "logprobs_in_fresh_process", lambda *words: [x - 0.1 for x in found(*words)])
     with pytest.raises(ModelError, match="the cut checkpoint gives log-probabilities that are off by 0"):
         export_cut(BaseModel(str(base)), [1], tmp_path / "cut", "5GB")
     assert list(tmp_path.iterdir()) == []
