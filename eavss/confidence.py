@@ -34,9 +34,9 @@ class Confidence(NamedTuple):
     """The confidences of one answer.
 
     Args:
-        summed: the log-probability of the whole answer (LM-Polygraph's MaximumSequenceProbability, negated; UQLM's
-            sequence_probability, as a logarithm).
-        per_token: its mean over tokens (Perplexity; normalized_probability).
+        summed: the log-probability of the whole answer (LM-Polygraph's MaximumSequenceProbability, negated; the logarithm
+            of UQLM's sequence_probability without length_normalize).
+        per_token: its mean over tokens (Perplexity; sequence_probability with length_normalize).
         first_token: that of the first token.
         least_token: that of the least likely token (min_probability).
     """

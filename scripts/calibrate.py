@@ -18,11 +18,19 @@ from typing import TypedDict
 
 from transformers import TrainingArguments, set_seed
 
-from train.evaluation.answered import Answered, Judged, judge_answers
-from train.evaluation.benchmarks import Benchmark, load_benchmarks
-from train.evaluation.calibration import aurocs, calibrate_sets, carried, carried_table, probe_layers, write_confidence
+from train.evaluation.answered import Answered, Judged
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.calibration import (
+    answer_evaluated,
+    aurocs,
+    calibrate_sets,
+    carried,
+    carried_table,
+    probe_layers,
+    write_confidence,
+)
 from train.evaluation.evaluate import free_answers
-from train.evaluation.free_answers import FreeAnswers, rule_of
+from train.evaluation.free_answers import rule_of
 from train.evaluation.records import Carried
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
@@ -69,12 +77,11 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
     free = free_answers(model, tokenizer, settings)
     if not benchmarks or free is None:
         raise RecipeError("evaluate_on: none of these sets is asked freely; nq, triviaqa and sciq are")
-    layers = probe_layers(model)
-    calibrations = calibrate_sets(free, benchmarks, settings, [], layers)
+    calibrations = calibrate_sets(free, benchmarks, settings, [], probe_layers(model))
     if not calibrations:
         raise RecipeError("calibration_questions: no answer was right, so there is nothing to calibrate")
     write_confidence([Path(str(training.output_dir))], calibrations, args.dataset)
-    answers = {benchmark.name: ask_all(free, benchmark, layers) for benchmark in benchmarks}
+    answers = answer_evaluated(free, benchmarks, calibrations)
     found = carried(calibrations, answers)
     say(f"{asked_table(answers)}\n\n{aurocs(calibrations)}\n\n{carried_table(calibrations, found)}")
     say(f"written: {Path(str(training.output_dir)) / 'confidence.json'}")
@@ -83,13 +90,6 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
         "aurocs": {name: calibration.aurocs for name, calibration in calibrations.items()},
         "confidence": found,
     }
-
-
-def ask_all(free: FreeAnswers, benchmark: Benchmark, layers: Sequence[int]) -> list[Judged]:
-    """Let the model answer a set's evaluation questions, judge its answers, and read their states at the blocks."""
-    examples = [question.example for question in benchmark.questions]
-    answers = free(examples, f"asking {benchmark.name}")
-    return judge_answers(examples, answers, free.states(examples, answers, layers))
 
 
 def shares(answers: list[Judged]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from eavss.profile import LayerProfile
 from eavss.selectors import check_layers
 from train.batching.encoding import Encoder
 from train.evaluation.benchmarks import load_benchmarks
-from train.evaluation.calibration import calibrate_sets, carried, write_confidence
+from train.evaluation.calibration import answer_evaluated, calibrate_sets, carried, probe_layers, write_confidence
 from train.evaluation.compare import compare_evaluations
 from train.evaluation.evaluate import evaluate, free_answers
 from train.evaluation.free_answers import FreeAnswers, generation_settings
@@ -90,12 +90,12 @@ def main(args: EavssArguments, training: TrainingArguments) -> Results:
 
     _banner("Calibrate")
     free = free_answers(adapted, tokenizer, args.evaluation)
-    calibrations = calibrate_sets(free, benchmarks, args.evaluation, examples)
+    calibrations = calibrate_sets(free, benchmarks, args.evaluation, examples, probe_layers(adapted))
     write_confidence([output, output / "adapter"], calibrations, args.dataset)
 
     _banner("Results")
-    change = compare_evaluations(before, after, seed)
-    results = _results(args, layers, figures, change, carried(calibrations, after.judged))
+    thresholds = carried(calibrations, answer_evaluated(free, benchmarks, calibrations))
+    results = _results(args, layers, figures, compare_evaluations(before, after, seed), thresholds)
     write_results(output, results, before, after)
     say(f"selected blocks {layers['selected']}\n{comparison_table(results)}\nwritten to {output}: {_WRITTEN}")
     _push(output, repo, args)

@@ -74,13 +74,17 @@ def calibrate_sets(
         except DataError as error:
             say(f"note: {benchmark.name} is not calibrated: {error}")
             continue
-        answers = free(examples, f"calibrating on {benchmark.name}")
-        states = free.states(examples, answers, layers) if layers else ()
-        given[benchmark.name] = judge_answers(examples, answers, states)
+        given[benchmark.name] = _answers(free, examples, f"calibrating on {benchmark.name}", layers)
     pooled = [each for answered in given.values() for each in answered]
     parts = {**given, **({POOLED: pooled} if len(given) > 1 else {})}
     found = {name: _calibrate(name, answered, free.encoder.prompt_style) for name, answered in parts.items()}
     return {name: calibration for name, calibration in found.items() if calibration is not None}
+
+
+def _answers(free: FreeAnswers, examples: Sequence[Example], description: str, layers: Sequence[int]) -> list[Judged]:
+    """Let the model answer, judge its answers, and read their states where blocks are named."""
+    answers = free(examples, description)
+    return judge_answers(examples, answers, free.states(examples, answers, layers) if layers else ())
 
 
 def _calibrate(name: str, answered: Sequence[Judged], prompt_style: str) -> Calibration | None:
@@ -107,6 +111,27 @@ def probe_layers(model: nn.Module) -> list[int]:
     """
     total = len(find_blocks(model).modules)
     return list(range(int(0.4 * total), max(int(0.85 * total), int(0.4 * total) + 1), 2))
+
+
+def answer_evaluated(
+    free: FreeAnswers | None, benchmarks: Sequence[Benchmark], calibrations: Mapping[str, Calibration]
+) -> dict[str, list[Judged]]:
+    """Let the model answer the questions that are evaluated, and read the states that the calibrations' probes need.
+
+    What it has answered before is kept on disk.
+
+    Args:
+        free: the model that answers; None for no answers.
+    """
+    if free is None or not calibrations:
+        return {}
+    layers = sorted({each.probe.layer for each in calibrations.values() if each.probe is not None})
+    asked = {each.name: [question.example for question in each.questions] for each in benchmarks}
+    return {
+        name: _answers(free, examples, f"asking {name}", layers)
+        for name, examples in asked.items()
+        if rule_of(examples[0]) is not None
+    }
 
 
 def kept_by(calibration: Calibration, answers: Sequence[Judged]) -> dict[str, Kept]:

@@ -14,7 +14,7 @@ from data.sets import SETS
 from eavss.batches import TokenSequence
 from train.batching.cuts import say_cuts
 from train.batching.encoding import Encoder
-from train.evaluation.answered import Answered, Judged, judge_answers, judged_answers
+from train.evaluation.answered import Answered, judge_answers, judged_answers
 from train.evaluation.benchmarks import Benchmark, Question
 from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
@@ -38,11 +38,6 @@ class Evaluation:
     records: dict[str, list[QuestionRecord]]
     splits: dict[str, str]
     retention: dict[str, dict[str, float]]
-
-    @property
-    def judged(self) -> dict[str, list[Judged]]:
-        """The answers to the sets that were asked freely."""
-        return {name: judged_answers(records) for name, records in self.records.items() if "verdict" in records[0]}
 
 
 def evaluate(

@@ -22,6 +22,7 @@ from train.evaluation.answered import Judged, judge_answers
 from train.evaluation.benchmarks import load_benchmarks
 from train.evaluation.calibration import (
     POOLED,
+    answer_evaluated,
     aurocs,
     calibrate_sets,
     calibration_questions,
@@ -261,9 +262,22 @@ def test_a_block_that_knows_becomes_the_confidence() -> None:
     assert kept["90"]["wrong"] <= 0.1
     with pytest.raises(EavssError, match="needs the state of block 7"):
         kept_by(found, judge_answers(examples, answers))
+    again = answer_evaluated(free, benchmarks, {"triviaqa": found})["triviaqa"]
+    assert [list(each.states) for each in again if each.states is not None] == [[7], [7]]
     few = replace(settings, calibration_questions=30)  # 12 right answers
     assert calibrate_sets(free, benchmarks, few, [], [5, 7])["triviaqa"].probe is None
     assert calibrate_sets(free, benchmarks, settings, [])["triviaqa"].probe is None
+
+
+def test_evaluation_questions_are_answered_where_something_is_calibrated() -> None:
+    """States are read for a probe alone, and only the sets that are asked freely are asked."""
+    answering = Answering("{}", "xyzzy")
+    benchmarks = load_benchmarks(SETTINGS, seed=0)
+    found = answer_evaluated(cast(FreeAnswers, answering), benchmarks, {"nq": TOY})
+    assert list(found) == ["triviaqa", "sciq"]
+    assert [(each.verdict, each.states) for each in found["sciq"]] == [("right", None), ("wrong", None)]
+    assert answer_evaluated(None, benchmarks, {"nq": TOY}) == {}
+    assert answer_evaluated(cast(FreeAnswers, answering), benchmarks, {}) == {}
 
 
 @pytest.mark.parametrize(("total", "layers"), [(30, [12, 14, 16, 18, 20, 22, 24]), (4, [1]), (2, [0])])
