@@ -34,8 +34,8 @@ class Confidence(NamedTuple):
     """The confidences of one answer.
 
     Args:
-        summed: the log-probability of the whole answer (LM-Polygraph's MaximumSequenceProbability, negated; the logarithm
-            of UQLM's sequence_probability without length_normalize).
+        summed: the log-probability of the whole answer (LM-Polygraph's MaximumSequenceProbability, negated; the
+            logarithm of UQLM's sequence_probability without length_normalize).
         per_token: its mean over tokens (Perplexity; sequence_probability with length_normalize).
         first_token: that of the first token.
         least_token: that of the least likely token (min_probability).

@@ -28,10 +28,10 @@ FLOORS = (
     {"model"},
     {"batching"},
     {"base", "evaluation"},
-    {"trainer", "plan", "selection"},
+    {"trainer", "plan", "selection", "healing"},
     {"publishing"},
     {"training"},
-    {"comparison", "contrastive"},
+    {"comparison", "contrastive", "heal"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Launching a script puts its folder first on sys.path, where these would be found instead of the libraries.
@@ -59,6 +59,7 @@ JSON_FILES = {
     "train/publishing/checkpoints.py": "adapter_config.json",
     "train/recipe/parse.py": "a recipe",
     "train/recipe/value_types.py": "a recipe",
+    "train/healing/trainer.py": "a batch, as transformers.Trainer types it",
     "train/trainer.py": "a batch, as transformers.Trainer types it",
 }
 # Modules without a test file of their own, and why.

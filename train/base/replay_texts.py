@@ -8,7 +8,6 @@ divergence of the model's next-token distribution from the base's on them (learn
 
 import random
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,12 +26,22 @@ _BATCH = 32
 
 
 def write_replay_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[TokenSequence]:
-    """Let the base write 64 texts of 64 tokens at temperature 1, or reuse those that are kept on disk.
+    """Let the base write 64 texts of 64 tokens; see `write_texts`."""
+    return write_texts(model, tokenizer, seed, count=REPLAY_TEXTS, length=REPLAY_TOKENS, batch=_BATCH)
+
+
+def write_texts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int, *, count: int, length: int, batch: int
+) -> list[TokenSequence]:
+    """Let the base write texts at temperature 1, or reuse those that are kept on disk.
 
     Args:
         model: the base, whole on each rank, without an adapter.
         tokenizer: its tokenizer, whose special tokens begin no text.
-        seed: the seed of the texts.
+        seed: the seed of the texts, which also depend on `batch`.
+        count: how many texts.
+        length: tokens in each.
+        batch: how many are written at once.
 
     Returns:
         Sequences whose first token stands for a prompt, and the others for its answer.
@@ -40,15 +49,19 @@ def write_replay_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     model.eval()
     known: int = min(len(tokenizer), model.config.get_text_config().vocab_size)
     special = sorted(token for token in tokenizer.all_special_ids if token < known)
-    starts = list(range(0, REPLAY_TEXTS, _BATCH))
-    settings = [seed, starts, REPLAY_TOKENS, special, known]
+    starts = list(range(0, count, batch))
+    plain = torch.ones(known).index_fill(0, torch.tensor(special, dtype=torch.long), 0)
 
     def write() -> list[list[list[int]]]:
-        batch = partial(_write, model, tokenizer, known=known, special=special, seed=seed)
-        return map_sharded(batch, starts, "writing texts to replay")
+        return map_sharded(write_batch, starts, "writing the model's own texts")
 
-    written = reuse_or_write("replay", model, settings, write)
-    return [TokenSequence(tuple(row), 1, len(row)) for ids in written for row in ids]
+    def write_batch(start: int) -> list[list[int]]:
+        # Seeded by batch, so that the texts do not depend on how many ranks share the batches.
+        with random_stream(seed * 1_000_003 + start):
+            return _continue(model, tokenizer, torch.multinomial(plain, batch).unsqueeze(1), length)
+
+    written = reuse_or_write("replay", model, [seed, starts, length, special, known], write)
+    return [TokenSequence(tuple(row), 1, len(row)) for ids in written for row in ids][:count]
 
 
 def draw_text(texts: Sequence[ReplayText], key: str) -> ReplayText | None:
@@ -56,13 +69,11 @@ def draw_text(texts: Sequence[ReplayText], key: str) -> ReplayText | None:
     return random.Random(key).choice(texts) if texts else None
 
 
-def _write(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, start: int, *, known: int, special: list[int], seed: int
+def _continue(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, first: Tensor, length: int
 ) -> list[list[int]]:
-    plain = torch.ones(known).index_fill(0, torch.tensor(special, dtype=torch.long), 0)
-    # Seeded by batch, so that the texts do not depend on how many ranks share the batches.
-    with random_stream(seed * 1_000_003 + start), plain_generation(model), torch.no_grad():
-        first = torch.multinomial(plain, _BATCH).unsqueeze(1).to(model.device)
+    first = first.to(model.device)
+    with plain_generation(model), torch.no_grad():
         written: Tensor = model.generate(  # type: ignore[operator] # (torch's __getattr__)
             input_ids=first,
             attention_mask=torch.ones_like(first),
@@ -70,8 +81,8 @@ def _write(
             temperature=1.0,
             top_k=0,
             top_p=1.0,
-            min_new_tokens=REPLAY_TOKENS - 1,
-            max_new_tokens=REPLAY_TOKENS - 1,
+            min_new_tokens=length - 1,
+            max_new_tokens=length - 1,
             pad_token_id=tokenizer.pad_token_id or 0,
         )
     return written.tolist()

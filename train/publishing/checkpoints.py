@@ -22,7 +22,7 @@ from train.runtime.files import write_json
 
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 # How far the log-probability of a token may differ between two processes, and how far by merging in float32.
-PROCESS_TOLERANCE, _MERGE_TOLERANCE = 1e-4, 1e-3
+PROCESS_TOLERANCE, MERGE_TOLERANCE = 1e-4, 1e-3
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
     model, tokenizer = adapter.load()
     expected = fixed_logprobs(model, tokenizer)
     merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
-    require_close(fixed_logprobs(merged, tokenizer), expected, _MERGE_TOLERANCE, "the merged model")
+    require_close(fixed_logprobs(merged, tokenizer), expected, MERGE_TOLERANCE, "the merged model")
     written_as: torch.dtype = getattr(torch, dtype) if dtype else own_dtype(adapter.base)
     with new_folder(target) as folder:
         expected = save_checkpoint(

@@ -1,5 +1,6 @@
 """Write a model without some of its blocks as a plain checkpoint, with a card, and check it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +9,24 @@ from typing import NotRequired, TypedDict
 import torch
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from peft import PeftModel
 
 from eavss.pruning import Criterion
 from eavss.surgery import remove_blocks, skip_blocks
 from train.evaluation.retained import Kept, kept_table
-from train.model.loading import own_dtype, read_model
+from train.model.loading import load_adapter, own_dtype, read_model
 from train.model.tokenizer import load_tokenizer
-from train.publishing.checkpoints import PROCESS_TOLERANCE, check_checkpoint, new_folder, require_close, save_checkpoint
+from train.publishing.checkpoints import (
+    MERGE_TOLERANCE,
+    PROCESS_TOLERANCE,
+    check_checkpoint,
+    new_folder,
+    require_close,
+    save_checkpoint,
+)
 from train.publishing.reload_check import fixed_logprobs
 from train.recipe.settings import BaseModel
+from train.runtime.errors import RecipeError
 from train.runtime.files import write_json, write_text
 
 REASONS: dict[Criterion, str] = {
@@ -30,6 +40,22 @@ REASONS: dict[Criterion, str] = {
 }
 
 
+class Healed(TypedDict):
+    """What a cut model was trained with.
+
+    Args:
+        texts, questions: how many texts of the whole model's own, and how many answered questions.
+        steps, seconds: of training.
+        log: what was logged, in order.
+    """
+
+    texts: int
+    questions: int
+    steps: int
+    seconds: float
+    log: list[dict[str, float]]
+
+
 class CutRecord(TypedDict):
     """What `cut.json` holds.
 
@@ -40,6 +66,7 @@ class CutRecord(TypedDict):
         removed: the indices of those that were removed.
         parameters, whole_parameters: of the cut and of the whole model.
         kept: what the cut model keeps; absent where it was not measured.
+        healed: how it was healed; absent where nothing was trained.
     """
 
     model: str
@@ -49,10 +76,16 @@ class CutRecord(TypedDict):
     parameters: int
     whole_parameters: int
     kept: NotRequired[list[Kept]]
+    healed: NotRequired[Healed]
 
 
-def export_cut(base: BaseModel, removed: Sequence[int], target: Path, max_shard_size: str) -> None:
+def export_cut(
+    base: BaseModel, removed: Sequence[int], target: Path, max_shard_size: str, adapter: Path | None = None
+) -> None:
     """Write the model without the blocks `removed`, in its own dtype and with its tokenizer, and check it.
+
+    Args:
+        adapter: an adapter on the blocks that stay, which is merged; None for none.
 
     Raises:
         RecipeError: `target` is not empty.
@@ -62,15 +95,43 @@ def export_cut(base: BaseModel, removed: Sequence[int], target: Path, max_shard_
     """
     exact = replace(base, dtype="float32", attn_implementation=None)
     model, tokenizer = read_model(exact), load_tokenizer(exact)
-    with skip_blocks(model, removed):
-        expected = fixed_logprobs(model, tokenizer)
+    adapted = model if adapter is None else load_adapter(model, str(adapter))
+    with skip_blocks(adapted, removed):
+        expected = fixed_logprobs(adapted, tokenizer)
+    if isinstance(adapted, PeftModel):
+        model = adapted.merge_and_unload(safe_merge=True)
     remove_blocks(model, removed)
-    require_close(fixed_logprobs(model, tokenizer), expected, PROCESS_TOLERANCE, "the cut model")
+    tolerance = PROCESS_TOLERANCE if adapter is None else MERGE_TOLERANCE
+    require_close(fixed_logprobs(model, tokenizer), expected, tolerance, "the cut model")
     dtype = own_dtype(base)
     with new_folder(target) as folder:
         expected = save_checkpoint(model, tokenizer, base, folder, dtype=dtype, max_shard_size=max_shard_size)
-        del model
+        del model, adapted
         check_checkpoint(folder, expected, dtype, "the cut checkpoint")
+
+
+def read_cut(folder: Path, model: str) -> CutRecord:
+    """Read the `cut.json` in a folder.
+
+    Args:
+        model: the name of the whole model, which has to be the one that was cut.
+
+    Raises:
+        RecipeError: there is none, it is broken, or another model was cut.
+    """
+    path = folder / "cut.json"
+    try:
+        cut: CutRecord = json.loads(path.read_text(encoding="utf-8"))
+        whole, removed = cut["model"], cut["removed"]
+        if not all(isinstance(layer, int) for layer in removed) or removed != sorted(set(removed)) or not removed:
+            raise ValueError
+    except OSError:
+        raise RecipeError(f"--cut: no file {path}; scripts/cut_layers.py writes it") from None
+    except (ValueError, KeyError, TypeError):
+        raise RecipeError(f"--cut: {path} is no cut.json") from None
+    if whole != model:
+        raise RecipeError(f"model_name_or_path: {model} should be {whole}, which {folder} was cut from")
+    return cut
 
 
 def write_cut_card(folder: Path, cut: CutRecord) -> None:

@@ -78,7 +78,7 @@ def test_the_base_reads_them_up_to_its_head(texts: list[TokenSequence], layer: i
 
 
 def test_texts_are_kept_for_the_next_run(texts: list[TokenSequence], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_module, "_write", lambda *_: pytest.fail("the kept texts were not used"))
+    monkeypatch.setattr(replay_module, "_continue", lambda *_: pytest.fail("the kept texts were not used"))
     again = write_replay_texts(tiny_model("llama"), tiny_tokenizer(), seed=3)
     assert again == texts
 

@@ -1,0 +1,113 @@
+"""Heal a cut model: train what is left to say what the whole model says, and write a plain checkpoint.
+
+    deepspeed train/heal.py --config recipes/heal.yaml --model_name_or_path ORG/MODEL --cut FOLDER --output_dir HEALED
+        [--texts 2000] [--skip_evaluation] [--max_shard_size 5GB]
+
+FOLDER is what `scripts/cut_layers.py` wrote. LoRA on the blocks that stay learns the whole model's next-token
+distributions on texts that it writes itself (--texts) and on training questions with true answers (`dataset`,
+`train_questions`), and the residual stream where each run of removed blocks ends. The checkpoint is HEALED/model.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import TrainingArguments, set_seed
+
+from eavss.blocks import find_blocks
+from eavss.selectors import check_layers
+from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.evaluate import evaluate
+from train.evaluation.retained import kept_of, kept_table
+from train.healing.texts import Lessons
+from train.healing.trainer import HealingTrainer, HealingWeights, Teacher
+from train.model.adapter_files import save_adapter
+from train.model.loading import choose_training_attention, load_model
+from train.model.lora import add_lora
+from train.model.tokenizer import load_tokenizer
+from train.publishing.checkpoints import require_new
+from train.publishing.cutting import CutRecord, export_cut, read_cut, write_cut_card
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.resuming import find_checkpoint
+from train.runtime.command import Parser, exit_status
+from train.runtime.distributed import from_main, on_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.seeding import random_stream
+
+
+def main(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> CutRecord:
+    """Heal the model, write it, and return what its `cut.json` holds.
+
+    Raises:
+        RecipeError: there is no such cut, or the output folder holds a model already.
+        ModelError: the checkpoint does not say what the trained model said.
+    """
+    output, checkpoint = Path(str(training.output_dir)), find_checkpoint(training)
+    cut = read_cut(options.cut, args.model_name_or_path)
+    from_main(lambda: require_new(output / "model"))
+    set_seed(training.seed)
+    tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
+    total = len(find_blocks(model).modules)
+    removed = check_layers(cut["removed"], total)
+    benchmarks = [] if options.skip_evaluation else load_benchmarks(args.evaluation, training.seed)
+    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "whole") if benchmarks else None
+    lessons = Lessons.of(model, tokenizer, args, options.texts, training.seed)
+    choose_training_attention(model, args.base_model, args.max_length)
+    with random_stream(training.seed):
+        adapted = add_lora(model, [layer for layer in range(total) if layer not in removed], args.lora)
+    trainer = HealingTrainer(
+        model=adapted,
+        teacher=Teacher(model, adapted.disable_adapter),
+        removed=removed,
+        training=training,
+        texts=lessons.mixed(training.seed),
+        tokenizer=tokenizer,
+        weights=HealingWeights(),
+    )
+    started = time.perf_counter()
+    steps = trainer.train(resume_from_checkpoint=checkpoint).global_step
+    cut["healed"] = {
+        "texts": len(lessons.written),
+        "questions": len(lessons.answered),
+        "steps": steps,
+        "seconds": time.perf_counter() - started,
+        "log": [entry for entry in trainer.state.log_history if "loss" in entry],
+    }
+    save_adapter(adapted, output / "adapter")
+    training.distributed_state.wait_for_everyone()
+    export = on_main_process(export_cut)
+    export(args.base_model, removed, output / "model", options.max_shard_size, output / "adapter")
+    training.distributed_state.wait_for_everyone()
+    if before is not None:
+        healed = load_model(replace(args.base_model, name=str(output / "model"), revision="main"), training).eval()
+        cut["kept"] = kept_of(before, evaluate(healed, tokenizer, benchmarks, args.evaluation, "healed"))
+        say(kept_table(cut["kept"], {"changed": "healed"}))
+    on_main_process(write_cut_card)(output / "model", cut)
+    say(f"written to {output / 'model'}, and checked in a fresh process")
+    return cut
+
+
+def command(argv: Sequence[str] | None) -> None:
+    """Parse the command line, and heal."""
+    own = Parser(__doc__)
+    own.add_argument("--cut", type=Path, required=True)
+    own.add_argument("--texts", type=int, default=2000)
+    own.add_argument("--skip_evaluation", action="store_true")
+    own.add_argument("--max_shard_size", default="5GB")
+    options, recipe = own.parse_known_args(argv)
+    if options.texts < 1:
+        raise RecipeError(f"--texts: {options.texts} should be 1 or more")
+    main(*parse(recipe), options)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the job and return its exit status."""
+    return exit_status(lambda: command(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

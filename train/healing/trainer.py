@@ -1,0 +1,155 @@
+"""Train what is left of a cut model to say what the whole one says."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import torch
+from peft.helpers import disable_input_dtype_casting
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+from eavss.batches import Batch, TokenSequence, pad
+from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.surgery import skip_blocks
+from train.losses import divergence
+from train.model.loading import causal_lm
+from train.model.logits import logits_at
+from train.recipe.arguments import with_values
+
+
+class HealingWeights(NamedTuple):
+    """The weights of the terms: of the divergence, and of the states' error.
+
+    Without the divergence no block behind the last removed one is read.
+    """
+
+    divergence: float = 1.0
+    states: float = 1.0
+
+
+class Reading(NamedTuple):
+    """What a model makes of N tokens: logits (N, V), and K states (N, H) of the residual stream."""
+
+    logits: Tensor
+    states: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The whole model.
+
+    Args:
+        model: the model; it may be the one that is trained.
+        whole: a context in which it is whole and untrained.
+    """
+
+    model: PreTrainedModel
+    whole: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+def ends_of_runs(removed: Sequence[int]) -> list[int]:
+    """Return the last block of each run of neighbours among the removed blocks."""
+    return [layer for layer in removed if layer + 1 not in removed]
+
+
+def state_error(states: Sequence[Tensor], whole: Sequence[Tensor]) -> Tensor:
+    """Return the squared error of states (N, H) relative to the whole model's, the mean over tokens and places."""
+    errors = [
+        ((found - wanted).float().square().sum(-1) / wanted.float().square().sum(-1)).mean()
+        for found, wanted in zip(states, whole, strict=True)
+    ]
+    return torch.stack(errors).mean()
+
+
+class HealingTrainer(Trainer):
+    """Minimises the divergence of the cut model's next-token distributions from the whole model's.
+
+    A second term is the error of the residual stream where each run of removed blocks ends: there the cut model takes
+    up what the whole one has computed.
+
+    Args:
+        model: the whole model with what is to be trained, such as LoRA on the blocks that stay.
+        teacher: the whole model.
+        removed: the removed blocks, which the student skips.
+        training: the Trainer's arguments.
+        texts: what to learn from.
+        tokenizer: saved with each checkpoint.
+        weights: the weights of both terms.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        teacher: Teacher,
+        removed: Sequence[int],
+        training: TrainingArguments,
+        texts: Sequence[TokenSequence],
+        tokenizer: PreTrainedTokenizerBase,
+        weights: HealingWeights,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=with_values(training, push_to_hub=False, remove_unused_columns=False, label_names=[]),
+            train_dataset=cast(Dataset[TokenSequence], list(texts)),
+            data_collator=lambda sequences: {"batch": pad(sequences)},
+            processing_class=tokenizer,
+        )
+        self.model_accepts_loss_kwargs = False
+        self._teacher = teacher
+        self._removed = list(removed)
+        self._weights = weights
+        self._values: dict[str, list[Tensor]] = defaultdict(list)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
+        with disable_input_dtype_casting(self.accelerator.unwrap_model(self.model), active=self.args.bf16):
+            return super().train(*args, **kwargs)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the weighted sum of both terms."""
+        batch: Batch = inputs["batch"].to(self.args.device)
+        teacher, student = self._teacher.model, self.accelerator.unwrap_model(model)
+        unread = self._unread(teacher)
+        with torch.no_grad(), self._teacher.whole(), skip_blocks(teacher, unread):
+            whole = self._read(teacher, teacher, batch)
+        with skip_blocks(student, [*self._removed, *unread]):
+            found = self._read(model, causal_lm(student), batch)
+        loss = self._weights.states * (states := state_error(found.states, whole.states))
+        if self._weights.divergence:
+            loss = loss + self._weights.divergence * (value := divergence(whole.logits, found.logits))
+            self._values["loss/divergence"].append(value.detach())
+        self._values["loss/states"].append(states.detach())
+        return (loss, None) if return_outputs else loss
+
+    def _unread(self, teacher: PreTrainedModel) -> list[int]:
+        """Return the blocks behind the last removed one where the logits have no weight."""
+        total = len(find_blocks(teacher).modules)
+        return [] if self._weights.divergence else list(range(max(self._removed) + 1, total))
+
+    def _read(self, model: nn.Module, head: PreTrainedModel, batch: Batch) -> Reading:
+        rows, columns = batch.attention_mask.nonzero(as_tuple=True)
+        read = (rows, columns) if self._weights.divergence else (rows[:0], columns[:0])
+        states: dict[int, Tensor] = {}
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
+        with capture_block_outputs(find_blocks(head), ends_of_runs(self._removed), states.__setitem__):
+            logits = logits_at(model, head, inputs, *read)
+        return Reading(logits, [states[layer][rows, columns] for layer in sorted(states)])
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the means of both terms since the last log over all ranks."""
+        if "loss" in logs and self._values:
+            means = torch.stack([torch.stack(values).mean() for values in self._values.values()])
+            logs |= dict(zip(self._values, self.accelerator.reduce(means, reduction="mean").tolist(), strict=True))
+            self._values.clear()
+        super().log(logs, start_time)
