@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from eavss.generation import Decoding, ending_ids, plain_generation
+from eavss.generation import Decoding, ending_ids, plain_generation, sampling
 
 
 class Written(NamedTuple):
@@ -67,10 +67,9 @@ def sample_answers(
     ends: Sequence[int] = (),
 ) -> list[list[str]]:
     """Sample `count` answers to each prompt at temperature 1, from torch's generator; see `answer_greedily`."""
-    how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     tokens: list[list[int]] = [[] for _ in range(len(prompts) * count)]
     with plain_generation(model):
-        decoding = Decoding(model, tokenizer, stops, ending_ids(model, tokenizer, ends), how)
+        decoding = Decoding(model, tokenizer, stops, ending_ids(model, tokenizer, ends), sampling())
         for rows, written in decoding.in_rounds(prompts, limit, count):
             for row, ids in zip(rows, written, strict=True):
                 tokens[row] += ids

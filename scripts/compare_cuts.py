@@ -21,9 +21,7 @@ from eavss.blocks import find_blocks
 from eavss.pruning import CRITERIA, Criterion
 from eavss.surgery import remove_blocks
 from scripts.cut_layers import Chooser
-from train.evaluation.benchmarks import load_benchmarks
-from train.evaluation.evaluate import evaluate
-from train.evaluation.retained import Kept, average_kept, kept_of
+from train.evaluation.retained import Kept, Yardstick, average_kept
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
@@ -72,14 +70,13 @@ def main(
         return [cut for cut in found if (cut["by"], cut["share"]) in wanted]
     set_seed(training.seed)
     tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
-    benchmarks = load_benchmarks(args.evaluation, training.seed)
-    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "whole")
+    measure = Yardstick.of(model, tokenizer, args.evaluation, training.seed)
     choose = Chooser(model, tokenizer, args, training.seed)
     for by, share in missing:
         removed = choose(by, share)
         smaller = copy.deepcopy(model)
         remove_blocks(smaller, removed)
-        kept = kept_of(before, evaluate(smaller, tokenizer, benchmarks, args.evaluation, f"{by} {share}"))
+        kept = measure(smaller, f"{by} {share}")
         blocks = len(find_blocks(model).modules)
         cut: CutFigures = {
             "by": by,

@@ -25,9 +25,7 @@ from train.base.replay_texts import write_replay_texts
 from train.base.training_examples import training_examples
 from train.batching.encoding import Encoder
 from train.batching.scored_answers import paired_batches
-from train.evaluation.benchmarks import load_benchmarks
-from train.evaluation.evaluate import evaluate
-from train.evaluation.retained import kept_of, kept_table
+from train.evaluation.retained import Yardstick, kept_table
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import require_new
@@ -87,8 +85,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     else:
         by, removed = options.by, Chooser(model, tokenizer, args, training.seed)(options.by, options.share)
     say(f"removing blocks {removed} of {total}, chosen by {by}")
-    benchmarks = [] if options.skip_evaluation else load_benchmarks(args.evaluation, training.seed)
-    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "whole") if benchmarks else None
+    measure = None if options.skip_evaluation else Yardstick.of(model, tokenizer, args.evaluation, training.seed)
     remove_blocks(model, removed)
     cut: CutRecord = {
         "model": args.model_name_or_path,
@@ -98,8 +95,8 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
         "parameters": count_parameters(model),
         "whole_parameters": whole_parameters,
     }
-    if before is not None:
-        cut["kept"] = kept_of(before, evaluate(model, tokenizer, benchmarks, args.evaluation, "cut"))
+    if measure is not None:
+        cut["kept"] = measure(model, "cut")
         say(kept_table(cut["kept"], {"changed": "cut"}))
     export_cut(args.base_model, removed, target, options.max_shard_size)
     write_cut_card(target, cut)

@@ -1,32 +1,33 @@
 """Heal a cut model: train what is left to say what the whole model says, and write a plain checkpoint.
 
     deepspeed train/heal.py --config recipes/heal.yaml --model_name_or_path ORG/MODEL --cut FOLDER --output_dir HEALED
-        [--texts 2000] [--skip_evaluation] [--max_shard_size 5GB]
+        [--texts 2000] [--curve 0 100 200] [--skip_evaluation] [--max_shard_size 5GB]
 
 FOLDER is what `scripts/cut_layers.py` wrote. LoRA on the blocks that stay learns the whole model's next-token
 distributions on texts that it writes itself (--texts) and on training questions with true answers (`dataset`,
 `train_questions`), and the residual stream where each run of removed blocks ends. The checkpoint is HEALED/model.
+What the model keeps is measured in the end, and after each number of steps that --curve names.
 """
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+from peft import PeftModel
 from transformers import TrainingArguments, set_seed
 
 from eavss.blocks import find_blocks
 from eavss.selectors import check_layers
-from train.evaluation.benchmarks import load_benchmarks
-from train.evaluation.evaluate import evaluate
-from train.evaluation.retained import kept_of, kept_table
+from train.evaluation.retained import Yardstick, kept_table
+from train.healing.curve import Curve
+from train.healing.students import adapted_student
 from train.healing.texts import Lessons
-from train.healing.trainer import HealingTrainer, HealingWeights, Teacher
+from train.healing.trainer import HealingTrainer
 from train.model.adapter_files import save_adapter
 from train.model.loading import choose_training_attention, load_model
-from train.model.lora import add_lora
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import require_new
 from train.publishing.cutting import CutRecord, export_cut, read_cut, write_cut_card
@@ -51,40 +52,33 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     from_main(lambda: require_new(output / "model"))
     set_seed(training.seed)
     tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
-    total = len(find_blocks(model).modules)
-    removed = check_layers(cut["removed"], total)
-    benchmarks = [] if options.skip_evaluation else load_benchmarks(args.evaluation, training.seed)
-    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "whole") if benchmarks else None
+    removed = check_layers(cut["removed"], len(find_blocks(model).modules))
+    measure = None if options.skip_evaluation else Yardstick.of(model, tokenizer, args.evaluation, training.seed)
     lessons = Lessons.of(model, tokenizer, args, options.texts, training.seed)
     choose_training_attention(model, args.base_model, args.max_length)
     with random_stream(training.seed):
-        adapted = add_lora(model, [layer for layer in range(total) if layer not in removed], args.lora)
+        student = adapted_student(model, removed, args.lora)
     trainer = HealingTrainer(
-        model=adapted,
-        teacher=Teacher(model, adapted.disable_adapter),
-        removed=removed,
-        training=training,
-        texts=lessons.mixed(training.seed),
-        tokenizer=tokenizer,
-        weights=HealingWeights(),
+        student=student, training=training, texts=lessons.mixed(training.seed), tokenizer=tokenizer
     )
-    started = time.perf_counter()
+    trainer.add_callback(curve := Curve(student, measure, options.curve))
     steps = trainer.train(resume_from_checkpoint=checkpoint).global_step
     cut["healed"] = {
         "texts": len(lessons.written),
         "questions": len(lessons.answered),
         "steps": steps,
-        "seconds": time.perf_counter() - started,
+        "seconds": curve.seconds,
         "log": [entry for entry in trainer.state.log_history if "loss" in entry],
+        "curve": curve.points,
     }
-    save_adapter(adapted, output / "adapter")
+    save_adapter(cast(PeftModel, student.model), output / "adapter")
     training.distributed_state.wait_for_everyone()
     export = on_main_process(export_cut)
     export(args.base_model, removed, output / "model", options.max_shard_size, output / "adapter")
     training.distributed_state.wait_for_everyone()
-    if before is not None:
+    if measure is not None:
         healed = load_model(replace(args.base_model, name=str(output / "model"), revision="main"), training).eval()
-        cut["kept"] = kept_of(before, evaluate(healed, tokenizer, benchmarks, args.evaluation, "healed"))
+        cut["kept"] = measure(healed, "healed")
         say(kept_table(cut["kept"], {"changed": "healed"}))
     on_main_process(write_cut_card)(output / "model", cut)
     say(f"written to {output / 'model'}, and checked in a fresh process")
@@ -96,6 +90,7 @@ def command(argv: Sequence[str] | None) -> None:
     own = Parser(__doc__)
     own.add_argument("--cut", type=Path, required=True)
     own.add_argument("--texts", type=int, default=2000)
+    own.add_argument("--curve", type=int, nargs="+", default=[], metavar="STEP")
     own.add_argument("--skip_evaluation", action="store_true")
     own.add_argument("--max_shard_size", default="5GB")
     options, recipe = own.parse_known_args(argv)

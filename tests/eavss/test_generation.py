@@ -9,7 +9,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from data.examples import Example
 from eavss.blocks import find_blocks
-from eavss.generation import plain_generation
+from eavss.generation import SampleTokens, plain_generation
 from tests.toys import tiny_model, tiny_tokenizer
 from train.base.mined_answers import AnswerWriter
 from train.base.replay_texts import write_replay_texts
@@ -27,6 +27,29 @@ FOLDERS: list[dict[str, Any]] = [
     {"suppress_tokens": list(range(40, 120))},
     {"min_new_tokens": 12},
 ]
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, -torch.inf, 0.5], [3.0, 0.0, 0.0, 0.0, 0.0]])
+    torch.manual_seed(0)
+    draw = SampleTokens(banned=[4])
+    left = torch.stack([draw(torch.zeros(2, 1), logits) for _ in range(4000)])  # (draws, rows, tokens)
+    assert ((left == 0).sum(-1) == 1).all()
+    assert (left[left != 0] == -torch.inf).all()
+    expected = torch.cat([logits[:, :4], torch.full((2, 1), -torch.inf)], dim=1).softmax(-1)
+    assert ((left == 0).float().mean(0) - expected).abs().max() < 0.03
+    assert not (left[:, 0, 3:] == 0).any()
+
+
+def test_draws_are_of_torchs_generator() -> None:
+    logits = torch.randn(3, 50)
+
+    def drawn(seed: int) -> list[int]:
+        torch.manual_seed(seed)
+        found: list[int] = SampleTokens()(torch.zeros(3, 1), logits).argmax(-1).tolist()
+        return found
+
+    assert drawn(1) == drawn(1) != drawn(2)
 
 
 @pytest.fixture(autouse=True)

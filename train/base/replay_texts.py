@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eavss.batches import TokenSequence
-from eavss.generation import plain_generation
+from eavss.generation import SampleTokens, ending_ids, plain_generation, sampling
 from train.batching.pairs import ReplayText
 from train.model.written_store import reuse_or_write
 from train.runtime.distributed import map_sharded
@@ -60,7 +60,8 @@ def write_texts(
         with random_stream(seed * 1_000_003 + start):
             return _continue(model, tokenizer, torch.multinomial(plain, batch).unsqueeze(1), length)
 
-    written = reuse_or_write("replay", model, [seed, starts, length, special, known], write)
+    settings = [SampleTokens.__name__, seed, starts, length, special, known]
+    written = reuse_or_write("replay", model, settings, write)
     return [TokenSequence(tuple(row), 1, len(row)) for ids in written for row in ids][:count]
 
 
@@ -77,11 +78,7 @@ def _continue(
         written: Tensor = model.generate(  # type: ignore[operator] # (torch's __getattr__)
             input_ids=first,
             attention_mask=torch.ones_like(first),
-            do_sample=True,
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            min_new_tokens=length - 1,
+            **sampling(banned=ending_ids(model, tokenizer)),
             max_new_tokens=length - 1,
             pad_token_id=tokenizer.pad_token_id or 0,
         )

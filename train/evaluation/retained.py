@@ -1,13 +1,18 @@
 """What a changed model keeps of a whole one: each figure as a share of the whole's, and of what lies above chance."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TypedDict
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from data.dataset import CONTRAST_ACCURACY
 from data.sets import leading_metric
-from train.evaluation.evaluate import Evaluation, mean_metrics
+from train.evaluation.benchmarks import Benchmark, load_benchmarks
+from train.evaluation.evaluate import Evaluation, evaluate, mean_metrics
 from train.evaluation.records import QuestionRecord
+from train.recipe.settings import EvaluationSettings
 
 _LOWER_IS_BETTER = ("perplexity", "word_perplexity")
 
@@ -34,6 +39,34 @@ class Kept(TypedDict):
     kept_above_chance: float | None
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """Measures what changed models keep of one whole model, on the same questions and texts.
+
+    Args:
+        tokenizer: of all of them.
+        benchmarks, settings: what is evaluated.
+        whole: the evaluation of the whole model.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    benchmarks: list[Benchmark]
+    settings: EvaluationSettings
+    whole: Evaluation
+
+    @staticmethod
+    def of(
+        model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EvaluationSettings, seed: int
+    ) -> "Yardstick":
+        """Evaluate the whole model; `seed` draws the questions."""
+        benchmarks = load_benchmarks(settings, seed)
+        return Yardstick(tokenizer, benchmarks, settings, evaluate(model, tokenizer, benchmarks, settings, "whole"))
+
+    def __call__(self, model: PreTrainedModel, description: str) -> list[Kept]:
+        """Evaluate a changed model, and compare."""
+        return kept_of(self.whole, evaluate(model, self.tokenizer, self.benchmarks, self.settings, description))
+
+
 def kept_of(whole: Evaluation, changed: Evaluation) -> list[Kept]:
     """Compare two evaluations of the same questions: the leading metric of each set, right answers, retention."""
     rows = []
@@ -46,7 +79,7 @@ def kept_of(whole: Evaluation, changed: Evaluation) -> list[Kept]:
             rows.append(_kept(name, right, n, (before[right], after[right]), 0.0))
     for name, figures in whole.retention.items():
         for metric in [metric for metric in figures if metric != "n"]:
-            guessed = None if metric in _LOWER_IS_BETTER else 0.5 if name == "sst2" else 0.0
+            guessed = None if metric in _LOWER_IS_BETTER else 0.5 if name.startswith("sst2") else 0.0
             values = (figures[metric], changed.retention[name][metric])
             rows.append(_kept(name, metric, int(figures["n"]), values, guessed))
     return rows
@@ -69,9 +102,13 @@ def _kept(name: str, metric: str, n: int, values: tuple[float, float], guessed: 
 
 
 def average_kept(rows: Sequence[Kept]) -> float:
-    """Return the mean of the changed model's figures over the whole's, without perplexities and free answers."""
+    """Return the mean of the changed model's figures over the whole's, without perplexities and free answers.
+
+    It is 1 where the whole model has nothing to keep.
+    """
     counted = [row for row in rows if row["chance"] is not None and row["metric"] != "right"]
-    return sum(row["changed"] for row in counted) / sum(row["whole"] for row in counted)
+    whole = sum(row["whole"] for row in counted)
+    return sum(row["changed"] for row in counted) / whole if whole else 1.0
 
 
 def chance(metric: str, records: Sequence[QuestionRecord]) -> float | None:

@@ -1,12 +1,14 @@
 """Measure what fine-tuning cost: perplexity on WikiText-2, the last words of LAMBADA, and sentiment on SST-2.
 
 LAMBADA and SST-2 are posed and tokenised as in lm-evaluation-harness (tasks lambada_openai and sst2, version 1), zero
-shots; WikiText-2 is not, see `data.text`.
+shots; WikiText-2 is not, see `data.text`. A small model guesses at the harness's question about a phrase of SST-2, and
+knows what a review's sentiment is: `sst2_review` asks for that.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from data.errors import DataError
 from data.text import load_lambada, load_sst2, load_wikitext
@@ -33,11 +35,11 @@ def measure_retention(
     - wikitext: `perplexity` a token and `word_perplexity`, over windows of `WINDOW` tokens that do not overlap.
     - lambada: `accuracy`, the share of passages whose last word is what greedy decoding writes, and `perplexity`, of
       the last word: e to the minus mean of its log-probability.
-    - sst2: `accuracy`, of the likelier choice by summed log-probability, the first (negative) on a tie.
+    - sst2, sst2_review: `accuracy`, of the likelier choice by summed log-probability, the first (negative) on a tie.
 
     Args:
         scorer: its prompt style and max_length have no effect.
-        names: among wikitext, lambada and sst2.
+        names: among wikitext, lambada, sst2 and sst2_review.
         root: None for the Hub, or a folder in Hub layout: see `data.sources.DataSource`.
         limit: the most windows, the first of the text; of passages and of phrases ten times as many. None for all.
 
@@ -86,9 +88,9 @@ def _lambada(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[
     }
 
 
-def _sst2(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str, float]:
+def _sst2(template: str, scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str, float]:
     phrases = load_sst2(root)[: _short_texts(limit)]
-    prompts = [f"{phrase}\nQuestion: Is this sentence positive or negative?\nAnswer:" for phrase, _ in phrases]
+    prompts = [template.format(phrase) for phrase, _ in phrases]
     tokenizer = scorer.encoder.tokenizer
     sequences = [encode_as_one(tokenizer, prompt, choice, WINDOW) for prompt in prompts for choice in _SST2_CHOICES]
     totals = [score.total for score in scorer.score_sequences(sequences, "sst2")]
@@ -100,5 +102,6 @@ def _sst2(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str
 _MEASURES: dict[str, Callable[[AnswerScorer, str | None, int | None], dict[str, float]]] = {
     WIKITEXT: _wikitext,
     "lambada": _lambada,
-    "sst2": _sst2,
+    "sst2": partial(_sst2, "{}\nQuestion: Is this sentence positive or negative?\nAnswer:"),
+    "sst2_review": partial(_sst2, "Review: {}\nSentiment:"),
 }

@@ -1,9 +1,7 @@
 """Train what is left of a cut model to say what the whole one says."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,20 +13,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from eavss.batches import Batch, TokenSequence, pad
 from eavss.blocks import capture_block_outputs, find_blocks
 from eavss.surgery import skip_blocks
+from train.healing.students import Student
 from train.losses import divergence
 from train.model.loading import causal_lm
 from train.model.logits import logits_at
 from train.recipe.arguments import with_values
-
-
-class HealingWeights(NamedTuple):
-    """The weights of the terms: of the divergence, and of the states' error.
-
-    Without the divergence no block behind the last removed one is read.
-    """
-
-    divergence: float = 1.0
-    states: float = 1.0
 
 
 class Reading(NamedTuple):
@@ -36,19 +25,6 @@ class Reading(NamedTuple):
 
     logits: Tensor
     states: list[Tensor]
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """The whole model.
-
-    Args:
-        model: the model; it may be the one that is trained.
-        whole: a context in which it is whole and untrained.
-    """
-
-    model: PreTrainedModel
-    whole: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def ends_of_runs(removed: Sequence[int]) -> list[int]:
@@ -72,37 +48,29 @@ class HealingTrainer(Trainer):
     up what the whole one has computed.
 
     Args:
-        model: the whole model with what is to be trained, such as LoRA on the blocks that stay.
-        teacher: the whole model.
-        removed: the removed blocks, which the student skips.
+        student: what is trained.
         training: the Trainer's arguments.
         texts: what to learn from.
         tokenizer: saved with each checkpoint.
-        weights: the weights of both terms.
     """
 
     def __init__(
         self,
         *,
-        model: nn.Module,
-        teacher: Teacher,
-        removed: Sequence[int],
+        student: Student,
         training: TrainingArguments,
         texts: Sequence[TokenSequence],
         tokenizer: PreTrainedTokenizerBase,
-        weights: HealingWeights,
     ) -> None:
         super().__init__(
-            model=model,
+            model=student.model,
             args=with_values(training, push_to_hub=False, remove_unused_columns=False, label_names=[]),
             train_dataset=cast(Dataset[TokenSequence], list(texts)),
             data_collator=lambda sequences: {"batch": pad(sequences)},
             processing_class=tokenizer,
         )
         self.model_accepts_loss_kwargs = False
-        self._teacher = teacher
-        self._removed = list(removed)
-        self._weights = weights
+        self._student = student
         self._values: dict[str, list[Tensor]] = defaultdict(list)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -119,30 +87,31 @@ class HealingTrainer(Trainer):
     ) -> Any:
         """Return the weighted sum of both terms."""
         batch: Batch = inputs["batch"].to(self.args.device)
-        teacher, student = self._teacher.model, self.accelerator.unwrap_model(model)
-        unread = self._unread(teacher)
-        with torch.no_grad(), self._teacher.whole(), skip_blocks(teacher, unread):
+        own, teacher = self._student, self._student.teacher
+        unread = self._unread()
+        with torch.no_grad(), own.as_whole(), skip_blocks(teacher, unread):
             whole = self._read(teacher, teacher, batch)
-        with skip_blocks(student, [*self._removed, *unread]):
+        student = self.accelerator.unwrap_model(model)
+        with skip_blocks(student, [*own.removed, *unread]):
             found = self._read(model, causal_lm(student), batch)
-        loss = self._weights.states * (states := state_error(found.states, whole.states))
-        if self._weights.divergence:
-            loss = loss + self._weights.divergence * (value := divergence(whole.logits, found.logits))
+        loss = own.weights.states * (states := state_error(found.states, whole.states))
+        if own.weights.divergence:
+            loss = loss + own.weights.divergence * (value := divergence(whole.logits, found.logits))
             self._values["loss/divergence"].append(value.detach())
         self._values["loss/states"].append(states.detach())
         return (loss, None) if return_outputs else loss
 
-    def _unread(self, teacher: PreTrainedModel) -> list[int]:
+    def _unread(self) -> list[int]:
         """Return the blocks behind the last removed one where the logits have no weight."""
-        total = len(find_blocks(teacher).modules)
-        return [] if self._weights.divergence else list(range(max(self._removed) + 1, total))
+        total = len(find_blocks(self._student.teacher).modules)
+        return [] if self._student.weights.divergence else list(range(self._student.removed[-1] + 1, total))
 
     def _read(self, model: nn.Module, head: PreTrainedModel, batch: Batch) -> Reading:
         rows, columns = batch.attention_mask.nonzero(as_tuple=True)
-        read = (rows, columns) if self._weights.divergence else (rows[:0], columns[:0])
+        read = (rows, columns) if self._student.weights.divergence else (rows[:0], columns[:0])
         states: dict[int, Tensor] = {}
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
-        with capture_block_outputs(find_blocks(head), ends_of_runs(self._removed), states.__setitem__):
+        with capture_block_outputs(find_blocks(head), ends_of_runs(self._student.removed), states.__setitem__):
             logits = logits_at(model, head, inputs, *read)
         return Reading(logits, [states[layer][rows, columns] for layer in sorted(states)])
 

@@ -14,6 +14,7 @@ from peft import PeftModel
 from eavss.pruning import Criterion
 from eavss.surgery import remove_blocks, skip_blocks
 from train.evaluation.retained import Kept, kept_table
+from train.healing.curve import Point
 from train.model.loading import load_adapter, own_dtype, read_model
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import (
@@ -47,6 +48,7 @@ class Healed(TypedDict):
         texts, questions: how many texts of the whole model's own, and how many answered questions.
         steps, seconds: of training.
         log: what was logged, in order.
+        curve: what had been kept after some steps.
     """
 
     texts: int
@@ -54,6 +56,7 @@ class Healed(TypedDict):
     steps: int
     seconds: float
     log: list[dict[str, float]]
+    curve: list[Point]
 
 
 class CutRecord(TypedDict):

@@ -54,6 +54,7 @@ def test_a_whole_model_at_chance_has_nothing_to_keep() -> None:
     (_, nq, sst2, _) = kept_of(evaluation(0.5, -1.0, 0.5, 20.0), evaluation(0.5, 1.0, 0.6, 20.0))
     assert nq["kept_above_chance"] is None
     assert sst2["kept_above_chance"] is None
+    assert average_kept([{**nq, "whole": 0.0}]) == 1
 
 
 @pytest.mark.parametrize("labels", [[1], [1, 0], [1, 0, 0], [1, 1, 0], [1, 1, 0, 0, 0]])

@@ -198,12 +198,14 @@ def test_a_long_passage_loses_its_start(tmp_path: Path) -> None:
         ((1, 1, 1, 1, 1, 1), 1 / 3),  # ties are negative
     ],
 )
-def test_sst2_by_hand(powers: tuple[int, ...], accuracy: float, mirror: str) -> None:
+@pytest.mark.parametrize("name", ["sst2", "sst2_review"])
+def test_sst2_by_hand(name: str, powers: tuple[int, ...], accuracy: float, mirror: str) -> None:
     scorer = recorder(halves(*powers))
-    assert measure_retention(scorer, ["sst2"], mirror, None) == {"sst2": {"n": 3, "accuracy": pytest.approx(accuracy)}}
+    assert measure_retention(scorer, [name], mirror, None) == {name: {"n": 3, "accuracy": pytest.approx(accuracy)}}
     tokenizer = scorer.encoder.tokenizer
     parts = [(tokenizer.decode(list(s.prompt)), tokenizer.decode(list(s.answer))) for s in scorer.asked[0]]
-    assert parts == [(s + QUESTION, choice) for s, _ in PHRASES for choice in (" negative", " positive")]
+    before, after = ("", QUESTION) if name == "sst2" else ("Review: ", "\nSentiment:")
+    assert parts == [(f"{before}{s}{after}", choice) for s, _ in PHRASES for choice in (" negative", " positive")]
 
 
 def test_limit_takes_the_first_and_of_short_texts_ten_times_as_many(mirror: str) -> None:

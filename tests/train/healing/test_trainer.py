@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ from eavss.batches import TokenSequence, pad
 from eavss.blocks import find_blocks
 from eavss.surgery import remove_blocks
 from tests.toys import VOCABULARY, arguments, tiny_model, tiny_tokenizer
-from train.healing.trainer import HealingTrainer, HealingWeights, Teacher, ends_of_runs, state_error
-from train.model.lora import add_lora
+from train.healing.students import BOTH_TERMS, HealingWeights, Student, adapted_student
+from train.healing.trainer import HealingTrainer, ends_of_runs, state_error
 from train.recipe.settings import LoraSettings
 
 REMOVED = [1, 2]
-BOTH = HealingWeights()
 
 
 def texts(count: int = 8) -> list[TokenSequence]:
@@ -31,23 +31,14 @@ def texts(count: int = 8) -> list[TokenSequence]:
 
 
 def healing(
-    folder: Path, *words: str, removed: Sequence[int] = REMOVED, weights: HealingWeights = BOTH
+    folder: Path, *words: str, removed: Sequence[int] = REMOVED, weights: HealingWeights = BOTH_TERMS
 ) -> tuple[HealingTrainer, PeftModel]:
     _, training = arguments(folder, "--max_steps", "30", "--learning_rate", "2e-2", "--seed", "1", *words)
-    model = tiny_model("llama")
     torch.manual_seed(0)
-    adapted = add_lora(model, [layer for layer in range(4) if layer not in removed], LoraSettings(r=8))
-    teacher = Teacher(model, adapted.disable_adapter)
-    trainer = HealingTrainer(
-        model=adapted,
-        teacher=teacher,
-        removed=removed,
-        training=training,
-        texts=texts(),
-        tokenizer=tiny_tokenizer(),
-        weights=weights,
-    )
-    return trainer, adapted
+    student = replace(adapted_student(tiny_model("llama"), removed, LoraSettings(r=8)), weights=weights)
+    trainer = HealingTrainer(student=student, training=training, texts=texts(), tokenizer=tiny_tokenizer())
+    assert isinstance(student.model, PeftModel)
+    return trainer, student.model
 
 
 def loss_of(trainer: HealingTrainer) -> torch.Tensor:
@@ -113,7 +104,7 @@ def test_healing_brings_the_cut_model_nearer_and_leaves_the_whole_one(tmp_path: 
 
 
 def test_without_the_divergence_no_block_behind_the_cut_is_run(tmp_path: Path) -> None:
-    for weights, expected in ((HealingWeights(), [0, 1, 2, 3, 0, 3]), (HealingWeights(0.0, 1.0), [0, 1, 2, 0])):
+    for weights, expected in ((BOTH_TERMS, [0, 1, 2, 3, 0, 3]), (HealingWeights(0.0, 1.0), [0, 1, 2, 0])):
         trainer, adapted = healing(tmp_path, weights=weights)
         ran: list[int] = []
         for number, block in enumerate(find_blocks(adapted).modules):
@@ -131,13 +122,7 @@ def test_a_copy_may_teach(tmp_path: Path) -> None:
     student.requires_grad_(False)
     find_blocks(student).modules[3].requires_grad_(True)
     trainer = HealingTrainer(
-        model=student,
-        teacher=Teacher(whole),
-        removed=REMOVED,
-        training=training,
-        texts=texts(),
-        tokenizer=tiny_tokenizer(),
-        weights=HealingWeights(),
+        student=Student(student, whole, REMOVED), training=training, texts=texts(), tokenizer=tiny_tokenizer()
     )
     trainer.train()
     logs = [entry["loss/divergence"] for entry in trainer.state.log_history if "loss" in entry]
