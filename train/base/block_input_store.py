@@ -1,30 +1,55 @@
 """The block-input caches on disk.
 
 $EAVSS_CACHE/prefix/KEY/states.bin         one row of H numbers a token, memory-mapped; no padding
-                        references.json    written last, so a folder that holds it is whole
+                        references.json    the references, and the length and the checksum of states.bin; written
+                                           last, so a folder that holds it was whole
 """
 
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from tempfile import mkdtemp
+from zlib import crc32
 
 import torch
 from torch import Tensor
 
+from train.runtime.distributed import say
 from train.runtime.errors import ModelError
 from train.runtime.files import write_json
 
+# Bytes that are read at once for a checksum, and the seconds after which an unfinished folder has no writer any more.
+_PART, _ABANDONED = 1 << 24, 24 * 3600
+
 
 def kept_references(folder: Path) -> list[float] | None:
-    """Return the references of a finished cache, or None if there is none."""
+    """Return the references of a finished cache, or None if there is none; a damaged one is told and removed."""
     path = folder / "references.json"
     if not path.is_file():
         return None
-    os.utime(folder)  # used just now
-    references: list[float] = json.loads(path.read_text(encoding="utf-8"))
-    return references
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        references: list[float] = kept["references"]
+        whole = kept["states"] == _state_of(folder / "states.bin")
+        os.utime(folder)  # used just now
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if whole:
+        return references
+    say(f"note: the block-input cache {folder} is damaged, or of an earlier version; it is made again")
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _state_of(path: Path) -> list[int]:
+    """Return a file's length and its checksum."""
+    checksum = 0
+    with open(path, "rb") as file:
+        while part := file.read(_PART):
+            checksum = crc32(part, checksum)
+    return [path.stat().st_size, checksum]
 
 
 def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
@@ -34,11 +59,17 @@ def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
         limit_bytes: how much all caches together may take, this one included; those unused for longest make room.
 
     Raises:
-        ModelError: the disk has no room.
+        ModelError: the disk has no room, or the folder cannot be written to.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _make_room(folder.parent, limit_bytes - size)
-    partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make_room(folder.parent, limit_bytes - size)
+        partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        raise ModelError(
+            f"the block-input cache cannot be kept in {folder.parent} ({error.strerror}); let EAVSS_CACHE name another "
+            "folder, or set prefix_cache_gb: 0"
+        ) from None
     with open(partial / "states.bin", "wb") as file:
         try:
             # Fails here on a full disk, where writing to the mapped file later would crash.
@@ -53,9 +84,16 @@ def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
 
 
 def _make_room(parent: Path, room: float) -> None:
-    """Remove the caches that are unused for longest until the rest take at most `room` bytes."""
-    newest_first = sorted(parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
-    for folder in newest_first:
+    """Remove the caches that are unused for longest until the rest take at most `room` bytes.
+
+    Those that another run is filling stay.
+    """
+    folders = [folder for folder in parent.iterdir() if folder.is_dir()]
+    for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True):
+        if folder.suffix == ".part":
+            if time.time() - folder.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
+            continue
         room -= sum(file.stat().st_size for file in folder.iterdir())
         if room < 0:
             shutil.rmtree(folder, ignore_errors=True)
@@ -63,7 +101,7 @@ def _make_room(parent: Path, room: float) -> None:
 
 def finish_cache(partial: Path, folder: Path, references: list[float]) -> None:
     """Write the references into a filled folder, and give it the name under which later runs find it."""
-    write_json(partial / "references.json", references)
+    write_json(partial / "references.json", {"references": references, "states": _state_of(partial / "states.bin")})
     try:
         partial.replace(folder)
     except OSError:  # another run has filled the same cache meanwhile

@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
+from zlib import crc32
 
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from train.model.loading import fingerprint
-from train.runtime.distributed import from_main, is_main_process
+from train.runtime.distributed import from_main, is_main_process, say
 from train.runtime.files import cache_folder, write_text
 
 Written = TypeVar("Written")
@@ -31,10 +33,35 @@ def reuse_or_write(
     digest.update(json.dumps([str(model.dtype), settings]).encode())
     path = cache_folder() / kind / f"{digest.hexdigest()[:32]}.json"
     # The main rank decides, since only its machine may have the file.
-    found: Written | None = from_main(lambda: json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None)
+    found: Written | None = from_main(lambda: _read(path))
     if found is not None:
         return found
     written = write()
     if is_main_process():
-        write_text(path, json.dumps(written))
+        _keep(path, written)
     return written
+
+
+def _read(path: Path) -> Any:
+    """Return what was kept, or None where there is nothing whole; a damaged file is told, and written again."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["checksum"] == _checksum(kept["written"]):
+            return kept["written"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    say(f"note: {path} is damaged, or of an earlier version; it is written again")
+    return None
+
+
+def _keep(path: Path, written: Any) -> None:
+    try:
+        write_text(path, json.dumps({"checksum": _checksum(written), "written": written}))
+    except OSError as error:  # the run has what it needs
+        say(f"note: nothing is kept for later runs in {path.parent} ({error.strerror}); EAVSS_CACHE names the folder")
+
+
+def _checksum(written: Any) -> int:
+    return crc32(json.dumps(written).encode())

@@ -1,8 +1,11 @@
 """The block-input caches on disk: room for them, and none of them half filled."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.toys import tiny_model
 from tests.train.base.toy_reading import SEQUENCES, read, reader_of
@@ -34,3 +37,63 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"no room for the block-input cache, .* \(No space left on device\)"):
         read(tiny_model("llama"))
     assert not list((cache_folder() / "prefix").iterdir())
+
+
+def test_caches_that_are_being_filled_and_stray_files_stay() -> None:
+    """What nobody has filled for a day goes."""
+    folder = cache_folder() / "prefix"
+    filling, abandoned, stray = folder / ".a.x.part", folder / ".b.y.part", folder / "notes.txt"
+    for each in (filling, abandoned):
+        each.mkdir(parents=True)
+        (each / "states.bin").write_bytes(bytes(1000))
+    stray.write_text("mine")
+    os.utime(abandoned, (1, 1))
+    reader_of(tiny_model("llama")).read(2, size_in_bytes(tiny_model("llama"), SEQUENCES))
+    assert (filling.exists(), abandoned.exists(), stray.exists()) == (True, False, True)
+
+
+def halved(folder: Path) -> None:
+    os.truncate(folder / "states.bin", (folder / "states.bin").stat().st_size // 2)
+
+
+def flipped(folder: Path) -> None:
+    with open(folder / "states.bin", "r+b") as file:
+        file.seek(100)
+        byte = file.read(1)
+        file.seek(100)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def missing(folder: Path) -> None:
+    (folder / "states.bin").unlink()
+
+
+def cut_short(folder: Path) -> None:
+    os.truncate(folder / "references.json", 20)
+
+
+def of_an_earlier_version(folder: Path) -> None:
+    (folder / "references.json").write_text("[1.0]")
+
+
+@pytest.mark.parametrize("damage", [halved, flipped, missing, cut_short, of_an_earlier_version])
+def test_a_damaged_cache_is_told_and_made_again(
+    damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = read(tiny_model("llama"))
+    assert whole.block_inputs is not None
+    states = whole.block_inputs.states.clone()
+    (folder,) = (cache_folder() / "prefix").iterdir()
+    damage(folder)
+    again = read(tiny_model("llama"))
+    assert f"note: the block-input cache {folder} is damaged" in capsys.readouterr().out
+    assert again.references == whole.references
+    assert again.block_inputs is not None
+    assert torch.equal(again.block_inputs.states, states)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match="EAVSS_CACHE name another folder, or set prefix_cache_gb: 0"):
+        read(tiny_model("llama"))

@@ -1,5 +1,6 @@
 """What a model wrote is written once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,41 @@ def test_what_failed_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         reuse_or_write("texts", tiny_model("llama"), 1, lambda: (_ for _ in ()).throw(KeyboardInterrupt()))
     assert not list(tmp_path.rglob("*.json"))
+
+
+def damage_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_value(path: Path) -> None:
+    path.write_text(path.read_text().replace("first", "other"))
+
+
+def damage_form(path: Path) -> None:
+    path.write_text('["first"]')
+
+
+def damage_bytes(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00")
+
+
+@pytest.mark.parametrize("damage", [damage_half, damage_value, damage_form, damage_bytes])
+def test_a_damaged_file_is_told_and_written_again(
+    damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_model("llama")
+    reuse_or_write("texts", model, 1, lambda: ["first"])
+    (path,) = tmp_path.rglob("*.json")
+    damage(path)
+    assert reuse_or_write("texts", model, 1, lambda: ["second"]) == ["second"]
+    assert f"note: {path} is damaged" in capsys.readouterr().out
+    assert reuse_or_write("texts", model, 1, lambda: ["third"]) == ["second"]
+
+
+def test_where_nothing_can_be_kept_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "file"))
+    assert reuse_or_write("texts", tiny_model("llama"), 1, lambda: ["a"]) == ["a"]
+    assert "note: nothing is kept for later runs in" in capsys.readouterr().out
