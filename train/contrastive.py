@@ -52,8 +52,8 @@ _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evalu
 
 def main(args: EavssArguments, training: TrainingArguments) -> Results:
     """Run the whole job and return what `results.json` holds."""
-    output, seed, checkpoint = Path(str(training.output_dir)), training.seed, find_checkpoint(training)
-    repo = _begin(args, training)
+    output, seed = Path(str(training.output_dir)), training.seed
+    checkpoint, repo = _begin(args, training)
 
     _banner("Model and data")
     tokenizer = load_tokenizer(args.base_model)
@@ -102,11 +102,16 @@ def main(args: EavssArguments, training: TrainingArguments) -> Results:
     return results
 
 
-def _begin(args: EavssArguments, training: TrainingArguments) -> HubRepo | None:
-    """Seed everything, and check before anything is computed that the run may be pushed."""
+def _begin(args: EavssArguments, training: TrainingArguments) -> tuple[str | None, HubRepo | None]:
+    """Seed everything, and check before anything is computed that the run may be resumed and pushed.
+
+    Returns:
+        The checkpoint to resume from, and the repo to push to.
+    """
+    checkpoint = find_checkpoint(training, recipe_text(args, training))
     set_seed(training.seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
-    return from_main(lambda: hub_repo(training, args.hub_overwrite))
+    return checkpoint, from_main(lambda: hub_repo(training, args.hub_overwrite))
 
 
 @on_main_process

@@ -23,7 +23,7 @@ from eavss.blocks import find_blocks
 from eavss.selectors import check_layers
 from train.evaluation.retained import Yardstick, kept_table
 from train.healing.curve import Curve
-from train.healing.students import adapted_student
+from train.healing.students import adapted_student, blocks_that_stay
 from train.healing.texts import Lessons
 from train.healing.trainer import HealingTrainer
 from train.model.adapter_files import save_adapter
@@ -33,7 +33,8 @@ from train.publishing.checkpoints import require_new
 from train.publishing.cutting import CutRecord, export_cut, read_cut, write_cut_card
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.resuming import find_checkpoint
+from train.recipe.provenance import recipe_text
+from train.resuming import SealCheckpoints, find_checkpoint, require_blocks
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.errors import RecipeError
@@ -47,12 +48,14 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
         RecipeError: there is no such cut, or the output folder holds a model already.
         ModelError: the checkpoint does not say what the trained model said.
     """
-    output, checkpoint = Path(str(training.output_dir)), find_checkpoint(training)
+    output, recipe = Path(str(training.output_dir)), f"{recipe_text(args, training)}texts: {options.texts}\n"
+    checkpoint = find_checkpoint(training, recipe)
     cut = read_cut(options.cut, args.model_name_or_path)
     from_main(lambda: require_new(output / "model"))
     set_seed(training.seed)
     tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
     removed = check_layers(cut["removed"], len(find_blocks(model).modules))
+    require_blocks(checkpoint, blocks_that_stay(model, removed))
     measure = None if options.skip_evaluation else Yardstick.of(model, tokenizer, args.evaluation, training.seed)
     lessons = Lessons.of(model, tokenizer, args, options.texts, training.seed)
     choose_training_attention(model, args.base_model, args.max_length)
@@ -61,6 +64,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     trainer = HealingTrainer(
         student=student, training=training, texts=lessons.mixed(training.seed), tokenizer=tokenizer
     )
+    trainer.add_callback(SealCheckpoints(recipe, blocks_that_stay(model, removed)))
     trainer.add_callback(curve := Curve(student, measure, options.curve))
     steps = trainer.train(resume_from_checkpoint=checkpoint).global_step
     cut["healed"] = {

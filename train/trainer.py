@@ -21,6 +21,7 @@ from train.losses import TERMS, LossWeights, TermInputs
 from train.model.loading import causal_lm, checkpoint_activations
 from train.model.logits import logits_at, target_logprobs
 from train.recipe.arguments import with_values
+from train.runtime.errors import ModelError
 
 _LOGGED = (
     *(f"loss/{term.name}" for term in TERMS),
@@ -77,6 +78,7 @@ class ContrastiveTrainer(Trainer):
         self._base = base
         self._packer = packer
         self._token_budget = token_budget
+        self._tokenizer = tokenizer
         self._values: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
 
     @property
@@ -95,6 +97,9 @@ class ContrastiveTrainer(Trainer):
         """Run forward and backward over a batch in parts of at most `token_budget` tokens, equally many on each rank.
 
         The gradient is that of the mean over all pairs of the batch.
+
+        Raises:
+            ModelError: the loss is NaN or infinite.
         """
         parts = self._parts(inputs["pairs"])
         state = self.accelerator.gradient_state
@@ -105,7 +110,25 @@ class ContrastiveTrainer(Trainer):
             state._set_sync_gradients(last_syncs and last)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 total += super().training_step(model, {"part": part})
+        self._require_finite(total, inputs["pairs"])
         return total
+
+    def _require_finite(self, loss: Tensor, pairs: list[ContrastPair]) -> None:
+        """Stop before a step that would break the adapter, on all ranks together.
+
+        Raises:
+            ModelError: the loss is NaN or infinite on some rank.
+        """
+        broken = (~loss.isfinite()).float()
+        if self.args.world_size > 1:
+            torch.distributed.all_reduce(broken, torch.distributed.ReduceOp.MAX)
+        if broken:
+            prompt = str(self._tokenizer.decode(list(pairs[0].chosen.prompt)))
+            raise ModelError(
+                f"training stopped before step {self.state.global_step + 1}: the loss is {float(loss)} in a batch that "
+                f"begins with {prompt[-60:]!r} (on this rank). No adapter was saved; checkpoints before it are whole. "
+                f"A learning_rate below {self.args.learning_rate:g} is the usual remedy"
+            )
 
     def _parts(self, pairs: list[ContrastPair]) -> list[MicroBatch]:
         parts = split_by_tokens(pairs, self._token_budget)

@@ -20,7 +20,8 @@ from train.model.loading import choose_training_attention
 from train.model.lora import add_lora
 from train.plan import Plan, TrainFigures, cached_block, make_plan, pair_costs, pairs_in_run
 from train.recipe.arguments import EavssArguments
-from train.resuming import steps_made
+from train.recipe.provenance import recipe_text
+from train.resuming import SealCheckpoints, require_blocks, steps_made
 from train.runtime.errors import RecipeError
 from train.runtime.hardware import peak_memory_bytes
 from train.runtime.seeding import random_stream
@@ -151,12 +152,17 @@ def fine_tune(
 
     Args:
         checkpoint: a Trainer's checkpoint to resume from, or None.
+
+    Raises:
+        RecipeError: the checkpoint has adapters on other blocks.
     """
+    require_blocks(checkpoint, selection.blocks)
     plan = setup.plan(selection, training)
     plan.announce(setup.args.prefix_cache_gb)
     setup.read_base(selection)
     reading_seconds = time.perf_counter() - setup.started
     trainer = setup.trainer(selection, training)
+    trainer.add_callback(SealCheckpoints(recipe_text(setup.args, training), selection.blocks))
     start = time.perf_counter()
     state = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start

@@ -12,7 +12,8 @@ from eavss.selectors import Selection
 from tests.toys import BLOCKS, VOCABULARY, arguments, toy_setup, train_toy
 from train.batching.pairs import MicroBatch
 from train.model.adapter_files import save_adapter
-from train.runtime.errors import RecipeError
+from train.recipe.parse import parse
+from train.runtime.errors import ModelError, RecipeError
 
 
 def test_training_moves_the_adapter_alone_and_logs_every_term(tmp_path: Path) -> None:
@@ -29,6 +30,20 @@ def test_training_moves_the_adapter_alone_and_logs_every_term(tmp_path: Path) ->
     assert first["loss"] == pytest.approx(first["loss/ce"] + first["loss/dpo"] + 0.5 * first["loss/infonce"], abs=1e-3)
     assert logs[-1]["rewards/margins"] > 0
     assert logs[-1]["loss"] < first["loss"]
+
+
+def test_training_stops_where_the_loss_is_no_number(tmp_path: Path) -> None:
+    """Before the optimiser takes a step with it, so that the last checkpoint is whole."""
+    words = ["--max_steps", "6", "--learning_rate", "1e30", "--lr_scheduler_type", "constant", "--save_steps", "1"]
+    args, training = parse(
+        ["--model_name_or_path", "toy/toy", "--dtype", "float32", "--output_dir", str(tmp_path), *words]
+    )
+    trainer = toy_setup(args).trainer(Selection((1, 2), "layers"), training)
+    with pytest.raises(ModelError, match=r"before step \d: the loss is (nan|inf) in .* learning_rate below 1e\+30"):
+        trainer.train()
+    (last, *_) = sorted(tmp_path.glob("checkpoint-*"), reverse=True)
+    assert 1 <= int(last.name.split("-")[1]) < 6
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_gradient_accumulation_is_a_larger_batch(tmp_path: Path) -> None:

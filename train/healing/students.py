@@ -62,10 +62,14 @@ class Student:
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
 
+def blocks_that_stay(model: nn.Module, removed: Sequence[int]) -> list[int]:
+    """Return the indices of the blocks that are not removed."""
+    return [layer for layer in range(len(find_blocks(model).modules)) if layer not in removed]
+
+
 def adapted_student(model: PreTrainedModel, removed: Sequence[int], settings: LoraSettings) -> Student:
     """Put LoRA on every block that stays. The model teaches itself, with its adapter off and no block skipped."""
-    stay = [layer for layer in range(len(find_blocks(model).modules)) if layer not in removed]
-    adapted = add_lora(model, stay, settings)
+    adapted = add_lora(model, blocks_that_stay(model, removed), settings)
     return Student(adapted, causal_lm(adapted), list(removed), as_whole=adapted.disable_adapter)
 
 
