@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from train.runtime.distributed import fail, is_main_process, say
 from train.runtime.errors import HubError, ModelError, RecipeError
 from train.runtime.hardware import prepare_process
 
+# As shells report SIGINT.
+_INTERRUPTED = 130
 _USER_ERRORS = (RecipeError, DataError, EavssError, ModelError, HubError)
 
 
@@ -42,7 +45,7 @@ def check_is_file(option: str, path: Path | None) -> None:
 
 
 def exit_status(command: Callable[[], object]) -> int:
-    """Run a command and return its exit status: 0, or 2 after a user's mistake, which is printed."""
+    """Run a command and return its exit status: 0, 2 after a user's mistake, which is printed, or 130 after Ctrl-C."""
     prepare_process()
     _quiet_other_ranks()
     try:
@@ -50,6 +53,12 @@ def exit_status(command: Callable[[], object]) -> int:
             command()
     except _USER_ERRORS as error:
         return fail(str(error))
+    except KeyboardInterrupt:
+        if is_main_process():
+            print(
+                "stopped: what was written is whole; a run goes on with --resume_from_checkpoint true", file=sys.stderr
+            )
+        return _INTERRUPTED
     return 0
 
 

@@ -25,6 +25,16 @@ def test_our_own_mistake_is_not_hidden() -> None:
         exit_status(lambda: 1 / 0)
 
 
+def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    assert exit_status(command) == 130
+    error = capsys.readouterr().err
+    assert error.startswith("stopped: ")
+    assert error.count("\n") == 1
+
+
 def test_a_command_that_ends_well_gives_zero() -> None:
     assert exit_status(lambda: None) == 0
 
