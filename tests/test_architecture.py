@@ -60,7 +60,7 @@ JSON_FILES = {
     "train/recipe/parse.py": "a recipe",
     "train/recipe/value_types.py": "a recipe",
     "train/healing/trainer.py": "a batch, as transformers.Trainer types it",
-    "train/resuming.py": "a recipe",
+    "train/resuming/manifest.py": "a recipe",
     "train/trainer.py": "a batch, as transformers.Trainer types it",
 }
 # Modules without a test file of their own, and why.

@@ -37,7 +37,7 @@ from train.publishing.run_folder import Results
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.provenance import command_line, recipe_text
-from train.resuming import find_checkpoint
+from train.resuming.finding import find_checkpoint
 from train.runtime.command import exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.files import write_text
@@ -108,7 +108,7 @@ def _begin(args: EavssArguments, training: TrainingArguments) -> tuple[str | Non
     Returns:
         The checkpoint to resume from, and the repo to push to.
     """
-    checkpoint = find_checkpoint(training, recipe_text(args, training))
+    checkpoint = find_checkpoint(training, recipe_text(args, training), args.trust_checkpoint)
     set_seed(training.seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
     return checkpoint, from_main(lambda: hub_repo(training, args.hub_overwrite))

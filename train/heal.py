@@ -34,7 +34,8 @@ from train.publishing.cutting import CutRecord, export_cut, read_cut, write_cut_
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.provenance import recipe_text
-from train.resuming import SealCheckpoints, find_checkpoint, require_blocks
+from train.resuming.finding import find_checkpoint, require_blocks
+from train.resuming.manifest import SealCheckpoints
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.errors import RecipeError
@@ -49,7 +50,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
         ModelError: the checkpoint does not say what the trained model said.
     """
     output, recipe = Path(str(training.output_dir)), f"{recipe_text(args, training)}texts: {options.texts}\n"
-    checkpoint = find_checkpoint(training, recipe)
+    checkpoint = find_checkpoint(training, recipe, args.trust_checkpoint)
     cut = read_cut(options.cut, args.model_name_or_path)
     from_main(lambda: require_new(output / "model"))
     set_seed(training.seed)

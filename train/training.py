@@ -21,7 +21,8 @@ from train.model.lora import add_lora
 from train.plan import Plan, TrainFigures, cached_block, make_plan, pair_costs, pairs_in_run
 from train.recipe.arguments import EavssArguments
 from train.recipe.provenance import recipe_text
-from train.resuming import SealCheckpoints, require_blocks, steps_made
+from train.resuming.finding import require_blocks, steps_made
+from train.resuming.manifest import SealCheckpoints
 from train.runtime.errors import RecipeError
 from train.runtime.hardware import peak_memory_bytes
 from train.runtime.seeding import random_stream

@@ -37,6 +37,9 @@ class EavssArguments:
     model_name_or_path: str = field(metadata={"help": "A Hub id, or a folder with a causal LM and its tokenizer."})
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the model's repo brings."})
+    trust_checkpoint: bool = field(
+        default=False, metadata={"help": "Resume under DeepSpeed from what you have not written: it may run code."}
+    )
     attn_implementation: str | None = field(default=None, metadata={"help": "As in from_pretrained."})
     dtype: Dtype = field(
         default="auto", metadata={"help": "auto: bfloat16 where this machine computes it fast, else float32."}

@@ -13,7 +13,8 @@ from eavss.selectors import Selection
 from tests.toys import arguments, toy_setup
 from train.recipe.arguments import with_values
 from train.recipe.provenance import recipe_text
-from train.resuming import SealCheckpoints, find_checkpoint, require_blocks, steps_made
+from train.resuming.finding import find_checkpoint, require_blocks, steps_made
+from train.resuming.manifest import SealCheckpoints
 from train.runtime.errors import RecipeError
 from train.training import fine_tune
 

@@ -1,0 +1,139 @@
+"""What a checkpoint says of itself.
+
+checkpoint-N/eavss_checkpoint.json    what the checkpoint belongs to, and the size and the hash of its files; written
+                                      last, so a checkpoint without it is unfinished
+$EAVSS_CACHE/checkpoint_key           the secret with which the manifests of this user are signed
+"""
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any, TypedDict
+
+import yaml
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from train.runtime.distributed import is_main_process
+from train.runtime.files import cache_folder, write_json
+
+MANIFEST = "eavss_checkpoint.json"
+
+
+class Manifest(TypedDict):
+    """The content of the file.
+
+    Args:
+        recipe: every key that the checkpoint was trained with.
+        blocks: the blocks that have an adapter.
+        step_size: pairs, or texts, in an optimiser step over all ranks.
+        files: the size and the SHA-256 of every file, by name.
+        signature: of all the rest, with this user's key.
+    """
+
+    recipe: dict[str, Any]
+    blocks: list[int]
+    step_size: int
+    files: dict[str, list[int | str]]
+    signature: str
+
+
+class SealCheckpoints(TrainerCallback):
+    """Writes the manifest into each checkpoint, once all ranks have saved their part.
+
+    Args:
+        recipe: the run as a recipe (`train.recipe.provenance.recipe_text`).
+        blocks: the blocks that are trained.
+    """
+
+    def __init__(self, recipe: str, blocks: Sequence[int]) -> None:
+        self._recipe = recipe
+        self._blocks = list(blocks)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        args.distributed_state.wait_for_everyone()
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if is_main_process():
+            manifest: Manifest = {
+                "recipe": yaml.safe_load(self._recipe),
+                "blocks": self._blocks,
+                "step_size": step_size(args),
+                "files": _files(folder),
+                "signature": "",
+            }
+            write_json(folder / MANIFEST, manifest | {"signature": _signature(manifest)})
+
+
+def step_size(training: TrainingArguments) -> int:
+    """Return how many pairs an optimiser step takes over all ranks."""
+    per_rank = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    return per_rank * training.world_size
+
+
+def read_manifest(checkpoint: Path) -> Manifest | None:
+    """Return what a checkpoint says of itself; None where it says nothing."""
+    try:
+        manifest: Manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return manifest
+
+
+def problem_of(checkpoint: Path) -> str:
+    """Return why a checkpoint is not whole, or nothing."""
+    try:
+        manifest = read_manifest(checkpoint)
+        if manifest is None:
+            return "it was not finished"
+        expected = manifest["files"]
+        damaged = manifest.keys() != Manifest.__annotations__.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        damaged = True
+    if damaged:
+        return f"its {MANIFEST} is damaged"
+    found = _files(checkpoint)
+    broken = [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]
+    return f"{min(broken)} is damaged or missing" if broken else ""
+
+
+def is_own(manifest: Manifest) -> bool:
+    """Return whether this user has written the manifest, on this machine or with its cache folder."""
+    return bool(manifest["signature"]) and hmac.compare_digest(manifest["signature"], _signature(manifest))
+
+
+def _files(folder: Path) -> dict[str, list[int | str]]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {str(path.relative_to(folder)): [path.stat().st_size, _hash(path)] for path in paths}
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _signature(manifest: Manifest) -> str:
+    """Sign all the rest; return nothing where there is no place for a key."""
+    try:
+        key = _key()
+    except OSError:
+        return ""
+    signed = json.dumps(manifest | {"signature": ""}, sort_keys=True).encode()
+    return hmac.new(key, signed, "sha256").hexdigest()
+
+
+def _key() -> bytes:
+    """Return this user's secret, made at its first use and readable by nobody else."""
+    path = cache_folder() / "checkpoint_key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        descriptor, temporary = mkstemp(dir=path.parent)  # readable by its owner alone
+        with open(descriptor, "wb") as file:
+            file.write(os.urandom(32))
+        with suppress(FileExistsError):  # another process was first
+            os.link(temporary, path)
+        os.unlink(temporary)
+    return path.read_bytes()
