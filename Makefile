@@ -32,7 +32,7 @@ demo: install model
 	python scripts/ask.py outputs/demo "What is the capital of Japan?"
 
 test: install model
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --durations 25
 
 test-fast: install
 	OMP_NUM_THREADS=1 python -m pytest -m "not slow" --numprocesses 2

@@ -14,6 +14,7 @@ from scripts import (
     ask,
     calibrate,
     compare_cuts,
+    compare_healing,
     compare_selectors,
     compare_with_trl,
     cut_layers,
@@ -25,7 +26,7 @@ from scripts import (
     score_layers,
     summarise_runs,
 )
-from train import contrastive
+from train import contrastive, heal
 from train.recipe.arguments import REPOSITORY
 from train.recipe.parse import parse
 
@@ -155,6 +156,8 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "profile_own_answers.py": profile_own_answers.run,
     "cut_layers.py": cut_layers.run,
     "compare_cuts.py": compare_cuts.run,
+    "compare_healing.py": compare_healing.run,
+    "heal.py": heal.run,
     "run_benchmarks.py": run_benchmarks.run,
     "score_layers.py": score_layers.run,
     "summarise_runs.py": summarise_runs.run,
