@@ -27,7 +27,9 @@ SMALL = {
 }
 
 
-def launch(ranks: int, output: Path, options: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def launch(
+    ranks: int, output: Path, options: dict[str, str], cache: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a small demo on so many ranks under DeepSpeed's launcher; 0 means plain python."""
     words = [word for key, value in (SMALL | options).items() for word in (key, *value.split())]
     with socket.socket() as probe:
@@ -43,7 +45,7 @@ def launch(ranks: int, output: Path, options: dict[str, str]) -> subprocess.Comp
         # One thread: tiny models need no more, and two ranks that each take every core wait for one another.
         env=os.environ
         | {
-            "EAVSS_CACHE": str(output.parent / "cache"),
+            "EAVSS_CACHE": str(cache or output.parent / "cache"),
             "OMP_NUM_THREADS": "1",
             "PATH": f"{python.parent}:{os.environ['PATH']}",
         },
@@ -154,12 +156,21 @@ def test_a_resumed_run_continues_where_it_stopped(
     stage: str, runs: dict[str, Path], tiny: dict[str, str], tmp_path: Path
 ) -> None:
     checkpoint = {"--resume_from_checkpoint": str(runs[stage] / "checkpoint-2")}
-    done = launch(2, tmp_path / "resumed", tiny | checkpoint | {"--deepspeed": f"recipes/deepspeed/{stage}.json"})
+    options = tiny | checkpoint | {"--deepspeed": f"recipes/deepspeed/{stage}.json"}
+    done = launch(2, tmp_path / "resumed", options, cache=runs[stage].parent / "cache")
     assert done.returncode == 0, done.stderr[-3000:]
     assert losses(tmp_path / "resumed") == pytest.approx(losses(runs[stage]), abs=1e-5)
     adapters = [load_file(run / "adapter" / "adapter_model.safetensors") for run in (tmp_path / "resumed", runs[stage])]
     for name, tensor in adapters[0].items():
         assert (tensor - adapters[1][name]).abs().max() < 1e-5
+
+
+def test_a_checkpoint_of_another_user_is_refused(runs: dict[str, Path], tiny: dict[str, str], tmp_path: Path) -> None:
+    """Their key is in their cache folder."""
+    options = tiny | {"--resume_from_checkpoint": str(runs["zero2"] / "checkpoint-2")}
+    done = launch(2, tmp_path / "resumed", options | {"--deepspeed": "recipes/deepspeed/zero2.json"})
+    assert done.returncode == 2
+    assert (done.stdout + done.stderr).count("DeepSpeed would run code in it") == 1
 
 
 def test_a_users_mistake_is_one_line_however_many_ranks(tiny: dict[str, str], tmp_path: Path) -> None:
