@@ -13,7 +13,7 @@ from train.recipe.arguments import REPOSITORY
     [
         ({"--dataset": "trivia"}, "dataset: 'trivia' is neither one of nq"),
         ({"--layers": "2 30"}, "layers: [30] lie outside the model's blocks, which are 0 to 3"),
-        ({"--resume_from_checkpoint": "true"}, "resume_from_checkpoint: there is no checkpoint in"),
+        ({"--resume_from_checkpoint": "true"}, "resume_from_checkpoint: there is no whole checkpoint in"),
         (
             {"--model_name_or_path": "outputs/models/none"},
             "model_name_or_path: no folder outputs/models/none; give a folder or a Hub id",
