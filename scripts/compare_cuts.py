@@ -21,7 +21,7 @@ from eavss.blocks import find_blocks
 from eavss.pruning import CRITERIA, Criterion
 from eavss.surgery import remove_blocks
 from scripts.cut_layers import Chooser
-from train.evaluation.retained import Kept, Yardstick, average_kept
+from train.evaluation.retained import Kept, Yardstick, average_kept, shown
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
@@ -113,17 +113,13 @@ def cut_table(cuts: Sequence[CutFigures]) -> str:
     lines = [
         f"| removed by | share | blocks | average kept | {' | '.join(names)} |",
         "|---" * (4 + len(names)) + "|",
-        f"| (whole) | | | | {' | '.join(_shown(row['whole']) for row in columns)} |",
+        f"| (whole) | | | | {' | '.join(shown(row['whole']) for row in columns)} |",
     ]
     for cut in cuts:
-        figures = [_shown(row["changed"]) for row in cut["kept"] if row["metric"] != "word_perplexity"]
+        figures = [shown(row["changed"]) for row in cut["kept"] if row["metric"] != "word_perplexity"]
         removed = ", ".join(map(str, cut["removed"]))
         lines.append(f"| {cut['by']} | {cut['share']:.0%} | {removed} | {cut['average']:.0%} | {' | '.join(figures)} |")
     return "\n".join(lines)
-
-
-def _shown(value: float) -> str:
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.3g}"
 
 
 def command(argv: Sequence[str] | None) -> None:

@@ -26,7 +26,7 @@ from eavss.batches import TokenSequence, pad
 from eavss.blocks import find_blocks
 from eavss.pruning import angular_distances
 from eavss.selectors import check_layers
-from train.evaluation.retained import Yardstick
+from train.evaluation.retained import Yardstick, shown
 from train.healing.curve import Curve, Point
 from train.healing.students import Student, adapted_student, last_blocks_student, replaced_run_student
 from train.healing.texts import Lessons
@@ -125,18 +125,14 @@ def curve_table(found: Sequence[HealingFigures]) -> str:
     lines = [
         f"| method | steps | seconds | average kept | {' | '.join(names)} |",
         "|---" * (4 + len(names)) + "|",
-        f"| (whole) | | | | {' | '.join(_shown(row['whole']) for row in rows)} |",
+        f"| (whole) | | | | {' | '.join(shown(row['whole']) for row in rows)} |",
     ]
     for figures in found:
         for point in figures["curve"]:
-            values = " | ".join(_shown(row["changed"]) for row in point["kept"])
+            values = " | ".join(shown(row["changed"]) for row in point["kept"])
             start = f"| {figures['method']} | {point['steps']} | {point['seconds']:.0f} | {point['average']:.0%} |"
             lines.append(f"{start} {values} |")
     return "\n".join(lines)
-
-
-def _shown(value: float) -> str:
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.3g}"
 
 
 def command(argv: Sequence[str] | None) -> None:

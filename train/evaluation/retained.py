@@ -130,6 +130,11 @@ def _random_precision(relevant: int, total: int) -> float:
     return ((relevant - 1) / max(1, total - 1) * (total - harmonic) + harmonic) / total
 
 
+def shown(value: float) -> str:
+    """Return a figure as tables show it: three decimals below 10, one below 1000."""
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.3g}"
+
+
 def kept_table(rows: Sequence[Kept], names: Mapping[str, str] | None = None) -> str:
     """Return the rows as a table in Markdown."""
     titles = {"whole": "whole", "changed": "changed"} | dict(names or {})

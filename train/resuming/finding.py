@@ -41,9 +41,11 @@ def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = Fa
         return None
     if named.lower() == "true":
         named = _newest_whole(Path(str(training.output_dir)))
-    elif not Path(named).is_dir():
+        manifest = read_manifest(Path(named))
+    elif Path(named).is_dir():
+        manifest = _whole_manifest(named)
+    else:
         raise RecipeError(f"resume_from_checkpoint: no folder {named}")
-    manifest = _whole_manifest(named)
     # DeepSpeed unpickles what it loads, and the Trainer alone does not.
     if training.deepspeed and not trusted and not (manifest and is_own(manifest)):
         raise RecipeError(
