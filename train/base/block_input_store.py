@@ -1,7 +1,7 @@
 """The block-input caches on disk.
 
 $EAVSS_CACHE/prefix/KEY/states.bin         one row of H numbers a token, memory-mapped; no padding
-                        references.json    the references, and the length and the checksum of states.bin; written
+                        references.json    the references, and the size and the hash of states.bin; written
                                            last, so a folder that holds it was whole
 """
 
@@ -11,17 +11,16 @@ import shutil
 import time
 from pathlib import Path
 from tempfile import mkdtemp
-from zlib import crc32
 
 import torch
 from torch import Tensor
 
 from train.runtime.distributed import say
 from train.runtime.errors import ModelError
-from train.runtime.files import write_json
+from train.runtime.files import size_and_hash, write_json
 
-# Bytes that are read at once for a checksum, and the seconds after which an unfinished folder has no writer any more.
-_PART, _ABANDONED = 1 << 24, 24 * 3600
+# Seconds after which an unfinished folder has no writer any more.
+_ABANDONED = 24 * 3600
 
 
 def kept_references(folder: Path) -> list[float] | None:
@@ -32,7 +31,7 @@ def kept_references(folder: Path) -> list[float] | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         references: list[float] = kept["references"]
-        whole = kept["states"] == _state_of(folder / "states.bin")
+        whole = kept["states"] == size_and_hash(folder / "states.bin")
         os.utime(folder)  # used just now
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
@@ -41,15 +40,6 @@ def kept_references(folder: Path) -> list[float] | None:
     say(f"note: the block-input cache {folder} is damaged, or of an earlier version; it is made again")
     shutil.rmtree(folder, ignore_errors=True)
     return None
-
-
-def _state_of(path: Path) -> list[int]:
-    """Return a file's length and its checksum."""
-    checksum = 0
-    with open(path, "rb") as file:
-        while part := file.read(_PART):
-            checksum = crc32(part, checksum)
-    return [path.stat().st_size, checksum]
 
 
 def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
@@ -101,7 +91,7 @@ def _make_room(parent: Path, room: float) -> None:
 
 def finish_cache(partial: Path, folder: Path, references: list[float]) -> None:
     """Write the references into a filled folder, and give it the name under which later runs find it."""
-    write_json(partial / "references.json", {"references": references, "states": _state_of(partial / "states.bin")})
+    write_json(partial / "references.json", {"references": references, "states": size_and_hash(partial / "states.bin")})
     try:
         partial.replace(folder)
     except OSError:  # another run has filled the same cache meanwhile

@@ -5,7 +5,6 @@ checkpoint-N/eavss_checkpoint.json    what the checkpoint belongs to, and the si
 $EAVSS_CACHE/checkpoint_key           the secret with which the manifests of this user are signed
 """
 
-import hashlib
 import hmac
 import json
 import os
@@ -19,7 +18,7 @@ import yaml
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from train.runtime.distributed import is_main_process
-from train.runtime.files import cache_folder, write_json
+from train.runtime.files import cache_folder, size_and_hash, write_json
 
 MANIFEST = "eavss_checkpoint.json"
 
@@ -107,12 +106,7 @@ def is_own(manifest: Manifest) -> bool:
 
 def _files(folder: Path) -> dict[str, list[int | str]]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {str(path.relative_to(folder)): [path.stat().st_size, _hash(path)] for path in paths}
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {str(path.relative_to(folder)): size_and_hash(path) for path in paths}
 
 
 def _signature(manifest: Manifest) -> str:

@@ -1,5 +1,6 @@
 """Write files that are complete if they exist: under a temporary name first, then renamed."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -10,6 +11,12 @@ from typing import Any
 def cache_folder() -> Path:
     """Return the folder for results that other runs can reuse: `$EAVSS_CACHE`, or `~/.cache/eavss`."""
     return Path(os.environ.get("EAVSS_CACHE") or Path.home() / ".cache" / "eavss")
+
+
+def size_and_hash(path: Path) -> list[int | str]:
+    """Return a file's size and its SHA-256, which tell whether it is still what it was."""
+    with open(path, "rb") as file:
+        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
