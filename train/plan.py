@@ -11,8 +11,9 @@ from eavss.blocks import find_blocks
 from eavss.costs import ForwardCosts, forward_costs
 from eavss.selectors import Selection
 from train.base.block_inputs import size_in_bytes, tokens_to_read
-from train.batching.packing import Packer, row_length
+from train.batching.packing import Packer
 from train.batching.pairs import ContrastPairs
+from train.batching.pieces import begun_by
 from train.model.lora import lora_parameters
 from train.recipe.settings import LoraSettings
 from train.runtime.distributed import say
@@ -31,6 +32,7 @@ class PairCosts:
         reading: the FLOPs of the one pass over every sequence, and of writing and reading the texts to replay.
         replayed: tokens of the replayed text that joins a micro-batch.
         cache_bytes: the size of a block-input cache of the pairs.
+        preamble: tokens that the prompts begin with, which each micro-batch reads once.
     """
 
     forward: ForwardCosts
@@ -40,6 +42,7 @@ class PairCosts:
     reading: float
     replayed: float
     cache_bytes: int
+    preamble: int = 0
 
     def step(self, blocks: Sequence[int], pairs: float, cached: bool, micro_batches: int = 1) -> float:
         """Count the FLOPs of a step of so many pairs, forward and backward, with adapters on `blocks`.
@@ -57,7 +60,8 @@ class PairCosts:
         of_text = self.forward.training(
             blocks, self.replayed, 2 * self.replayed, lora_parameters=self.adapter, cached=cached
         )
-        return pairs * of_pair + micro_batches * of_text
+        of_preamble = self.forward.training(blocks, self.preamble, 0, lora_parameters=self.adapter, cached=cached)
+        return pairs * of_pair + micro_batches * (of_text + of_preamble)
 
 
 def pair_costs(
@@ -69,19 +73,21 @@ def pair_costs(
         texts: the texts to replay.
     """
     groups = [part for pair in pairs for part in packer.groups([pair.sequences])]
+    begun = any(begun_by(group[0].prompt, packer.preamble) for group in groups)
     predicted = sum(len(s) - s.answer_start for pair in pairs for s in (pair.chosen, pair.rejected))
     forward, sequences = forward_costs(model), pairs.sequences()
-    of_pairs = forward.reading(tokens_to_read(sequences), sum(len(s.answer) for s in sequences))
+    of_pairs = forward.reading(tokens_to_read(sequences, packer.preamble), sum(len(s.answer) for s in sequences))
     written = sum(len(text) for text in texts)
     of_texts = forward.reading(written, written) + forward.reading(written, 0)  # writing them, and reading them
     return PairCosts(
         forward=forward,
-        tokens=sum(row_length(group) for group in groups) / len(pairs),
+        tokens=sum(map(packer.length, groups)) / len(pairs),
         predicted=predicted / len(pairs),
         adapter=lora_parameters(model, lora),
         reading=of_pairs + of_texts,
         replayed=written / len(texts) if texts else 0,
-        cache_bytes=size_in_bytes(model, sequences),
+        cache_bytes=size_in_bytes(model, sequences, packer.preamble),
+        preamble=len(packer.preamble) if begun else 0,
     )
 
 

@@ -98,7 +98,7 @@ class TrainingSetup:
         self.tokenizer = tokenizer
         self.pairs = pairs
         self.args = args
-        self._packer = Packer.of(model, args.pack_answers)
+        self._packer = Packer.of(model, args.pack_answers, pairs.sequences())
         texts = write_replay_texts(model, tokenizer, seed) if args.replay_weight else []
         self._reader = BaseReader(model, self._packer, pairs.sequences(), texts, args.eval_token_budget)
         self.costs = pair_costs(model, pairs, texts, self._packer, args.lora)

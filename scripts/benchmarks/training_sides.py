@@ -69,7 +69,7 @@ def _without(side: str) -> Iterator[None]:
         with patch("train.trainer.logits_at", _all_logits), patch("train.base.reading.logits_at", _all_logits):
             yield
     elif side == "without_full_rows":
-        with patch.object(packing, "fill_rows", lambda lengths: [[index] for index in range(len(lengths))]):
+        with patch.object(packing, "fill_rows", lambda lengths, _: [[index] for index in range(len(lengths))]):
             yield
     else:
         yield

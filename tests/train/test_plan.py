@@ -15,7 +15,11 @@ def test_a_step_takes_its_pairs_and_its_texts(tmp_path: Path) -> None:
     one = costs.step([2], 1, cached=True, micro_batches=0)
     assert costs.step([2], 3, cached=True, micro_batches=0) == pytest.approx(3 * one)
     assert costs.replayed == 0
-    assert costs.step([2], 3, cached=True, micro_batches=5) == pytest.approx(3 * one)  # no text is replayed
+    # No text is replayed, but each micro-batch reads what the prompts begin with.
+    of_preamble = costs.step([2], 0, cached=True)
+    assert costs.preamble > 0
+    assert 0 < of_preamble < one
+    assert costs.step([2], 3, cached=True, micro_batches=5) == pytest.approx(3 * one + 5 * of_preamble)
 
 
 def test_selected_blocks_cost_less_than_all_and_a_cache_less_than_none(tmp_path: Path) -> None:

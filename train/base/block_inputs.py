@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from eavss.batches import TokenSequence
 from train.batching.packing import PackedBatch
+from train.batching.pieces import begun_by
 
 Pieces = dict[tuple[tuple[int, ...], tuple[int, ...]], int]
 
@@ -24,7 +25,7 @@ class BlockInputCache:
         layer: the lowest selected block.
         states: (tokens, H), memory-mapped from disk (`train.base.block_input_store`).
         offsets: the first row in `states` of each (prompt, tail); a prompt itself has an empty tail, and stands before
-            its tails.
+            its tails. What prompts begin with is the first of them, and its tokens are not among the prompts'.
     """
 
     layer: int
@@ -33,9 +34,10 @@ class BlockInputCache:
 
     def keep(self, batch: PackedBatch, states: Tensor) -> None:
         """Write the states (R, T, H) of a packed batch to the disk."""
-        for piece, following in zip(batch.pieces, [*batch.pieces[1:], None], strict=True):
+        kept_by_row = {(piece.row, self.offsets[piece.prompt, piece.tail]) for piece in batch.pieces}
+        for piece in batch.pieces:
             offset, length = self.offsets[piece.prompt, piece.tail], len(piece.tokens)
-            if following and not piece.tail and self.offsets[piece.prompt, following.tail] != offset + length:
+            if not piece.tail and (piece.row, offset + length) not in kept_by_row:
                 continue  # another row begins with this prompt, perhaps on another rank, and keeps its states
             self.states[offset : offset + length] = states[piece.row, piece.column : piece.column + length]
 
@@ -57,30 +59,38 @@ def by_prompt(sequences: Sequence[TokenSequence]) -> dict[tuple[int, ...], list[
     return found
 
 
-def offsets_of(sequences: Sequence[TokenSequence]) -> Pieces:
-    """Return the first row of each prompt and tail in a cache of the sequences."""
-    offsets: Pieces = {}
-    at = 0
-    for prompt, group in by_prompt(sequences).items():
+def offsets_of(sequences: Sequence[TokenSequence], preamble: tuple[int, ...] = ()) -> Pieces:
+    """Return the first row of each prompt and tail in a cache of the sequences, after those of the preamble."""
+    offsets: Pieces = {(preamble, ()): 0} if preamble else {}
+    at = len(preamble)
+    # First those that the preamble begins, since the row that holds the first of them keeps the preamble's states.
+    groups = sorted(by_prompt(sequences).items(), key=lambda each: not begun_by(each[0], preamble))
+    for prompt, group in groups:
         for tail in ((), *(sequence.ids[len(prompt) :] for sequence in group)):
             if (prompt, tail) not in offsets:
                 offsets[prompt, tail] = at
-                at += len(tail or prompt)
+                at += _size(prompt, tail, preamble)
     return offsets
 
 
-def shape_of(model: PreTrainedModel, offsets: Pieces) -> tuple[int, int]:
+def _size(prompt: tuple[int, ...], tail: tuple[int, ...], preamble: tuple[int, ...]) -> int:
+    return len(tail) or len(prompt) - begun_by(prompt, preamble)
+
+
+def tokens_to_read(sequences: Sequence[TokenSequence], preamble: tuple[int, ...] = ()) -> int:
+    """Count the tokens of the sequences, each prompt once, and the preamble once for all of them."""
+    return sum(_size(prompt, tail, preamble) for prompt, tail in offsets_of(sequences, preamble))
+
+
+def shape_of(
+    model: PreTrainedModel, sequences: Sequence[TokenSequence], preamble: tuple[int, ...] = ()
+) -> tuple[int, int]:
     """Return the shape of a cache's states, (tokens, H)."""
     hidden: int = model.config.get_text_config(decoder=True).hidden_size
-    return sum(len(tail or prompt) for prompt, tail in offsets), hidden
+    return tokens_to_read(sequences, preamble), hidden
 
 
-def tokens_to_read(sequences: Sequence[TokenSequence]) -> int:
-    """Count the tokens of the sequences, each prompt once."""
-    return sum(len(tail or prompt) for prompt, tail in offsets_of(sequences))
-
-
-def size_in_bytes(model: PreTrainedModel, sequences: Sequence[TokenSequence]) -> int:
+def size_in_bytes(model: PreTrainedModel, sequences: Sequence[TokenSequence], preamble: tuple[int, ...] = ()) -> int:
     """Return the size on disk of a cache of the sequences, in bytes."""
-    tokens, hidden = shape_of(model, offsets_of(sequences))
+    tokens, hidden = shape_of(model, sequences, preamble)
     return tokens * hidden * model.dtype.itemsize

@@ -21,8 +21,9 @@ from eavss.batches import TokenSequence, group_by_length
 from eavss.blocks import capture_block_input, find_blocks
 from train.base.block_input_store import finish_cache, kept_references, map_states, start_cache
 from train.base.block_inputs import BlockInputCache, by_prompt, offsets_of, shape_of
-from train.batching.packing import Group, PackedBatch, Packer, row_length
+from train.batching.packing import PackedBatch, Packer
 from train.batching.pairs import ReplayText
+from train.batching.pieces import Group
 from train.model.loading import fingerprint
 from train.model.logits import logits_at, require_no_nan, target_logprobs
 from train.runtime.distributed import from_main, is_main_process, map_sharded
@@ -71,10 +72,11 @@ class BaseReader:
         self._packer = packer
         together = by_prompt(sequences).values()
         groups = [part for group in together for part in packer.divide(group, _LONGEST_ROW)]
-        self._of_pairs = _batches(groups, token_budget)
-        self._of_texts = _batches([[text] for text in texts], token_budget)
+        self._of_pairs = self._batches(groups, token_budget)
+        self._of_texts = self._batches([[text] for text in texts], token_budget)
         self._in_order = [sequence for group in together for sequence in group]  # whatever the token budget
-        self._offsets = offsets_of([*sequences, *texts])
+        self._offsets = offsets_of([*sequences, *texts], packer.preamble)
+        self._shape = shape_of(model, [*sequences, *texts], packer.preamble)
         self._known: BaseOutputs | None = None
         self._found: dict[int | None, BaseOutputs] = {}
 
@@ -100,7 +102,7 @@ class BaseReader:
 
     def _read_cached(self, layer: int, limit_bytes: float) -> BaseOutputs:
         """Map the cache that an earlier run has left, or fill a new one."""
-        shape = shape_of(self._model, self._offsets)
+        shape = self._shape
         key = from_main(lambda: self._key(layer))
         folder = cache_folder() / "prefix" / key
         kept = from_main(lambda: kept_references(folder))
@@ -205,6 +207,10 @@ class BaseReader:
 
         return capture_block_input(find_blocks(self._model), cache.layer, keep)
 
+    def _batches(self, groups: Sequence[Group], token_budget: int) -> Batches:
+        lengths = [self._packer.length(group) for group in groups]
+        return [[groups[i] for i in batch] for batch in group_by_length(lengths, token_budget)]
+
     def _key(self, layer: int) -> str:
         # The token ids stand for the tokenizer and the data.
         digest = hashlib.sha256(fingerprint(self._model))
@@ -215,11 +221,6 @@ class BaseReader:
 
 class _StopForward(Exception):  # noqa: N818 - not an error
     """Ends a forward pass that has computed all that is needed."""
-
-
-def _batches(groups: Sequence[Group], token_budget: int) -> Batches:
-    lengths = [row_length(group) for group in groups]
-    return [[groups[i] for i in batch] for batch in group_by_length(lengths, token_budget)]
 
 
 def _sequences_of(batches: Batches) -> Iterator[TokenSequence]:

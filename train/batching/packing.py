@@ -3,13 +3,14 @@
     prompt a a a b b      tokens
     0 1 2  3 4 5 3 4      positions, restarted after the prompt
 
-A block mask hides `a` from `b`, and one question's tokens from those of the next in the same row.
+A block mask hides `a` from `b`, and one question's tokens from those of the next in the same row. What most prompts
+begin with, such as answered questions, is read once a row, and the questions there see it.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
 
 import torch
 from torch import Tensor
@@ -17,33 +18,11 @@ from transformers import PreTrainedModel
 
 from eavss.batches import TokenSequence
 from eavss.prompt_cache import can_share
+from train.batching.pieces import PREAMBLE, Group, Piece, begun_by, place_row, preamble_of, predictions, row_length
 from train.batching.row_filling import fill_rows
 
-# The sequences of one prompt: TokenSequences with equal `prompt`.
-Group = Sequence[TokenSequence]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A prompt, or the tokens that follow one (the tail), and its place in a batch.
-
-    Args:
-        row, column: the place of its first token.
-        prompt, tail: token ids; a prompt itself has no tail.
-        sequence: the number of the tail's sequence; -1 for a prompt.
-        answer: how many of the tail's tokens are the answer; an end-of-sequence may follow.
-    """
-
-    row: int
-    column: int
-    prompt: tuple[int, ...]
-    tail: tuple[int, ...] = ()
-    sequence: int = -1
-    answer: int = 0
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        return self.tail or self.prompt
+# Whose token a place in a row is, where it is no group's.
+_PADDING = -1
 
 
 @dataclass(frozen=True)
@@ -58,7 +37,7 @@ class PackedBatch:
         in_answer: (N,) booleans; False for an end-of-sequence.
         answer_of: (R, T) which sequence's answer a token is part of; -1 for prompts, ends and padding.
         count: S.
-        pieces: every prompt and tail.
+        pieces: every preamble, prompt and tail.
     """
 
     inputs: dict[str, Tensor]
@@ -115,25 +94,44 @@ class Packer:
     Args:
         dtype: the model's dtype.
         attention: the model's attention implementation, `sdpa` or `eager`; None for one sequence a row.
+        preamble: the tokens that most prompts begin with, which are read once a row; () for none.
     """
 
     dtype: torch.dtype
     attention: str | None
+    preamble: tuple[int, ...] = ()
 
     @staticmethod
-    def of(model: PreTrainedModel, enabled: bool = True) -> "Packer":
-        """Return a packer that packs if `enabled` and if `model` can be packed."""
-        return Packer(model.dtype, model.config._attn_implementation if enabled and can_pack(model) else None)
+    def of(model: PreTrainedModel, enabled: bool = True, sequences: Sequence[TokenSequence] = ()) -> "Packer":
+        """Return a packer that packs if `enabled` and if `model` can be packed.
+
+        Args:
+            sequences: all that will be packed; what most of their prompts begin with becomes the preamble.
+        """
+        if not enabled or not can_pack(model):
+            return Packer(model.dtype, None)
+        return Packer(model.dtype, model.config._attn_implementation, preamble_of(sequences))
 
     @property
     def packs(self) -> bool:
         return self.attention is not None
 
+    def length(self, group: Group) -> int:
+        """Count the tokens that a group adds to a row."""
+        return row_length(group, self.preamble)
+
+    def rows(self, groups: Sequence[Group]) -> list[list[int]]:
+        """Divide the groups among rows, and return the indices of each row's groups."""
+        if not self.packs:
+            return [[index] for index in range(len(groups))]
+        shared = any(begun_by(group[0].prompt, self.preamble) for group in groups)
+        return fill_rows([self.length(group) for group in groups], len(self.preamble) if shared else 0)
+
     def divide(self, group: Group, longest: int) -> list[Group]:
         """Divide a group that is over `longest` tokens, or that cannot be packed, into groups that are read at once."""
         parts: list[list[TokenSequence]] = []
         for sequence in group:
-            if self.packs and parts and row_length([*parts[-1], sequence]) <= longest:
+            if self.packs and parts and self.length([*parts[-1], sequence]) <= longest:
                 parts[-1].append(sequence)
             else:
                 parts.append([sequence])
@@ -153,52 +151,39 @@ class Packer:
             unscored: numbers of the sequences whose tokens are not to be predicted.
         """
         groups = self.groups(groups)
-        lengths = [row_length(group) for group in groups]
-        rows = fill_rows(lengths) if self.packs else [[index] for index in range(len(groups))]
-        return _pack(groups, rows, self.dtype, self.attention, unscored)
-
-
-def row_length(group: Group) -> int:
-    """Count a group's tokens: its prompt once, and every tail."""
-    start = group[0].answer_start
-    return start + sum(len(sequence) - start for sequence in group)
+        return _pack(groups, self.rows(groups), self, unscored)
 
 
 def _pack(
-    groups: Sequence[Group],
-    rows: Sequence[Sequence[int]],
-    dtype: torch.dtype,
-    attention: str | None,
-    unscored: Container[int],
+    groups: Sequence[Group], rows: Sequence[Sequence[int]], packer: Packer, unscored: Container[int]
 ) -> PackedBatch:
     """Pack the groups; `rows` holds the indices of each row's groups."""
     firsts = list(accumulate((len(group) for group in groups), initial=0))
-    shape = (len(rows), max(sum(row_length(groups[i]) for i in row) for row in rows))
+    placed = [list(place_row(groups, members, firsts, row, packer.preamble)) for row, members in enumerate(rows)]
+    pieces = [piece for of_row in placed for _, of_group in of_row for piece in of_group]
+    shape = (len(rows), max(piece.column + len(piece.tokens) for piece in pieces))
     ids, positions, branch = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
-    owner, answer_of = (torch.full(shape, -1) for _ in range(2))
-    pieces: list[Piece] = []
+    owner, answer_of = (torch.full(shape, _PADDING) for _ in range(2))
+    begun = torch.zeros(shape, dtype=torch.bool)
     predicted: list[tuple[int, int, int, int, bool]] = []
-    for row, members in enumerate(rows):
-        column = 0
-        for index in members:
-            placed = _place(groups[index], row, column, firsts[index])
-            column += row_length(groups[index])
-            pieces += placed
-            for piece in placed:
-                place = (row, slice(piece.column, piece.column + len(piece.tokens)))
-                ids[place] = torch.tensor(piece.tokens)
-                positions[place] = torch.arange(len(piece.tokens)) + (len(piece.prompt) if piece.tail else 0)
-                owner[place] = index
-                branch[place] = piece.sequence + 1
-                answer_of[row, piece.column : piece.column + piece.answer] = piece.sequence
-            for piece in placed[1:]:
-                if piece.sequence not in unscored:
-                    predicted += _predictions(placed[0], piece)
+    for index, of_group in chain(*placed):
+        for piece in of_group:
+            place = (piece.row, slice(piece.column, piece.column + len(piece.tokens)))
+            ids[place] = torch.tensor(piece.tokens)
+            positions[place] = torch.arange(len(piece.tokens)) + piece.position
+            owner[place] = index
+            branch[place] = piece.sequence + 1
+            begun[place] = index == PREAMBLE or of_group[0].begun > 0
+            answer_of[piece.row, piece.column : piece.column + piece.answer] = piece.sequence
+        for piece in of_group[1:]:
+            if piece.sequence not in unscored:
+                predicted += predictions(of_group[0], piece)
     inputs = {"input_ids": ids}
-    if attention is None:
+    if packer.attention is None:
         inputs["attention_mask"] = (owner >= 0).long()
     else:
-        inputs |= {"position_ids": positions, "attention_mask": _block_mask(owner, branch, dtype, attention)}
+        seen = _block_mask(owner, branch, begun)
+        inputs |= {"position_ids": positions, "attention_mask": _as_mask(seen, packer.dtype, packer.attention)}
     rows_, columns, targets, sequence, in_answer = torch.tensor(predicted).unbind(1)
     return PackedBatch(
         inputs=inputs,
@@ -213,33 +198,21 @@ def _pack(
     )
 
 
-def _place(group: Group, row: int, column: int, first: int) -> list[Piece]:
-    """Place the group's prompt and tails side by side from `column` on; its sequences are numbered from `first`."""
-    prompt = group[0].prompt
-    pieces = [Piece(row, column, prompt)]
-    for number, sequence in enumerate(group, first):
-        end = pieces[-1].column + len(pieces[-1].tokens)
-        tail = sequence.ids[len(prompt) :]
-        pieces.append(Piece(row, end, prompt, tail, sequence=number, answer=len(sequence.answer)))
-    return pieces
+def _block_mask(owner: Tensor, branch: Tensor, begun: Tensor) -> Tensor:
+    """Return which tokens each token sees (R, T, T): the earlier ones of its own group's prompt and of its own branch.
 
-
-def _predictions(prompt: Piece, tail: Piece) -> Iterator[tuple[int, int, int, int, bool]]:
-    """Yield row, column, target, sequence and in_answer of a tail's tokens; the prompt predicts the first."""
-    columns = [prompt.column + len(prompt.tokens) - 1, *range(tail.column, tail.column + len(tail.tokens) - 1)]
-    for step, (column, token) in enumerate(zip(columns, tail.tail, strict=True)):
-        yield tail.row, column, token, tail.sequence, step < tail.answer
-
-
-def _block_mask(owner: Tensor, branch: Tensor, dtype: torch.dtype, attention: str) -> Tensor:
-    """Make the mask (R, 1, T, T): a token sees the earlier tokens of its own group's prompt and of its own branch.
-
-    Padding sees padding, so that no row of the softmax is empty. SDPA takes booleans. Eager attention adds its mask,
-    so it would read True as 1.
+    A group that the preamble begins sees the preamble too. Padding sees padding, so that no row of the softmax is
+    empty.
     """
     same_group = owner.unsqueeze(2) == owner.unsqueeze(1)  # (R, T, T)
     same_branch = (branch.unsqueeze(2) == branch.unsqueeze(1)) | (branch == 0).unsqueeze(1)  # 0: the prompt
-    seen = (same_group & same_branch).tril().unsqueeze(1)
+    of_preamble = begun.unsqueeze(2) & (owner == PREAMBLE).unsqueeze(1)
+    return ((same_group & same_branch) | of_preamble).tril()
+
+
+def _as_mask(seen: Tensor, dtype: torch.dtype, attention: str) -> Tensor:
+    """Return the mask (R, 1, T, T) that an attention takes: booleans for SDPA, but eager attention adds its mask."""
+    seen = seen.unsqueeze(1)
     if attention == "eager":
         return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
     return seen

@@ -2,18 +2,27 @@
 
 from collections.abc import Sequence
 
+# Tokens of the groups in a wide row.
+_WIDE = 512
 
-def fill_rows(lengths: Sequence[int]) -> list[list[int]]:
-    """Put groups of sequences into rows, trying several widths and keeping the one that pads to the fewest tokens.
+
+def fill_rows(lengths: Sequence[int], preamble: int = 0) -> list[list[int]]:
+    """Put groups of sequences into rows, trying several widths and keeping the one that makes the fewest tokens.
 
     Args:
         lengths: the `row_length` of each group.
+        preamble: tokens that each row has beside its groups. Wider rows pay then, up to a limit, because attention
+            grows with the square of the width.
 
     Returns:
         For each row the indices of its groups.
     """
-    layouts = [rows_of(lengths, max(lengths) * quarters // 4) for quarters in (4, 5, 6, 8)]
-    return min(layouts, key=lambda rows: len(rows) * max(sum(lengths[i] for i in row) for row in rows))
+    longest = max(lengths)
+    widths = [longest * quarters // 4 for quarters in (4, 5, 6, 8)]
+    if preamble:
+        widths += [width for width in (_WIDE // 2, _WIDE) if width > longest]
+    layouts = [rows_of(lengths, width) for width in widths]
+    return min(layouts, key=lambda rows: len(rows) * (preamble + max(sum(lengths[i] for i in row) for row in rows)))
 
 
 def rows_of(lengths: Sequence[int], width: int) -> list[list[int]]:

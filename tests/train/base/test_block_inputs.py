@@ -10,9 +10,11 @@ from transformers import (
     PreTrainedModel,
 )
 
+from eavss.batches import TokenSequence
 from eavss.blocks import find_blocks, start_at_block
-from tests.toys import BLOCKS, tiny_model
+from tests.toys import BLOCKS, naive_logprobs, tiny_model
 from tests.train.base.toy_reading import SEQUENCES, read
+from train.base.reading import BaseReader
 from train.batching.packing import Packer
 from train.model.logits import logits_at, target_logprobs
 
@@ -55,6 +57,26 @@ def test_starting_at_a_block_changes_nothing(kind: str, layer: int) -> None:
         values.append(target_logprobs(logits, batch.targets)[0])
         assert ran == list(range(layer if entry else 0, BLOCKS))
     torch.testing.assert_close(values[0], values[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@torch.no_grad()
+def test_a_preamble_is_kept_once(kind: str) -> None:
+    """The states of what all prompts begin with stand once in the cache, and training from them changes nothing."""
+    model = tiny_model(kind)
+    begun = [TokenSequence((*range(30, 50), 60 + n, 70 + n, 100 + n, 256), 22, 23) for n in range(8)]
+    other = TokenSequence((5, 6, 7, 8, 256), 2, 4)
+    packer = Packer.of(model, sequences=[other, *begun])
+    cache = BaseReader(model, packer, [other, *begun], [], 60).read(2, 1e9).block_inputs
+    assert cache is not None
+    assert len(cache.states) == 20 + 8 * (2 + 2) + 5
+    batch = packer([[begun[3]], [other], begun[6:7]])
+    with start_at_block(find_blocks(model), 2, cache.gather(batch)):
+        logits = logits_at(model, model, batch.inputs, batch.rows, batch.columns)
+    found, _ = target_logprobs(logits, batch.targets)
+    for number, s in enumerate((begun[3], other, begun[6])):
+        expected = naive_logprobs(model, s.ids, s.answer_start, len(s))
+        torch.testing.assert_close(found[batch.sequence == number].double(), expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -1,12 +1,15 @@
 """Several answers after one prompt in one row, against each sequence alone."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from eavss.batches import TokenSequence
 from tests.toys import KINDS, naive_logprobs, tiny_model
-from train.batching.packing import Packer, can_pack, row_length
+from train.batching.packing import Packer, can_pack
+from train.batching.pieces import Group, row_length
 from train.model.logits import logits_at, target_logprobs
 
 
@@ -24,9 +27,18 @@ GROUPS = [
 SEQUENCES = [each for group in GROUPS for each in group]
 
 
-def logprobs(model: PreTrainedModel, packer: Packer) -> tuple[list[torch.Tensor], torch.Tensor]:
+# Four questions after the same 20 tokens, one of them with two answers, and one question that begins otherwise.
+BEGUN = [
+    [TokenSequence((*range(30, 50), *range(60, 60 + own), 100 + own + n, 7, 256), 20 + own, 22 + own) for n in answers]
+    for own, answers in ((3, (0, 9)), (1, (0,)), (6, (0,)), (2, (0,)))
+] + [[sequence(9, 4)]]
+
+
+def logprobs(
+    model: PreTrainedModel, packer: Packer, groups: Sequence[Group] = GROUPS
+) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Of each sequence, its tokens' log-probabilities, and all sequences' sums."""
-    batch = packer(GROUPS)
+    batch = packer(groups)
     values, _ = target_logprobs(logits_at(model, model, batch.inputs, batch.rows, batch.columns), batch.targets)
     return [values[batch.sequence == number] for number in range(batch.count)], batch.answer_sums(values)
 
@@ -50,6 +62,35 @@ def test_gradients_are_those_of_each_alone() -> None:
     for packer in (Packer.of(model), Packer.of(model, enabled=False)):
         model.zero_grad()
         found, _ = logprobs(model, packer)
+        torch.cat([each * (1 + number) for number, each in enumerate(found)]).sum().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[0], gradients[1], atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_a_preamble_is_read_once_and_changes_no_figure(kind: str, attention: str) -> None:
+    model = tiny_model(kind)
+    model.set_attn_implementation(attention)
+    sequences = [each for group in BEGUN for each in group]
+    packer = Packer.of(model, sequences=sequences)
+    assert packer.preamble == tuple(range(30, 50))
+    ids = packer(BEGUN).inputs["input_ids"]
+    assert (ids == 49).sum() == len(packer.rows(BEGUN)) == 1
+    found, _ = logprobs(model, packer, BEGUN)
+    for each, s in zip(found, sequences, strict=True):
+        expected = naive_logprobs(model, s.ids, s.answer_start, len(s))
+        torch.testing.assert_close(each.double(), expected, atol=2e-5, rtol=1e-5)
+
+
+def test_gradients_reach_the_preamble() -> None:
+    model = tiny_model("llama")
+    sequences = [each for group in BEGUN for each in group]
+    gradients = []
+    for packer in (Packer.of(model, sequences=sequences), Packer.of(model, enabled=False)):
+        model.zero_grad()
+        found, _ = logprobs(model, packer, BEGUN)
         torch.cat([each * (1 + number) for number, each in enumerate(found)]).sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     torch.testing.assert_close(gradients[0], gradients[1], atol=2e-4, rtol=1e-3)
