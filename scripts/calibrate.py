@@ -26,20 +26,20 @@ from train.evaluation.calibration import (
     calibrate_sets,
     carried,
     carried_table,
-    probe_layers,
     write_confidence,
 )
 from train.evaluation.evaluate import free_answers
 from train.evaluation.free_answers import rule_of
+from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
 from train.publishing.rows import VERDICTS
-from train.recipe.arguments import EavssArguments, require
+from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import is_main_process, say
-from train.runtime.errors import RecipeError
+from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json
 
 

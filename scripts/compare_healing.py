@@ -34,9 +34,10 @@ from train.healing.trainer import HealingTrainer
 from train.model.loading import choose_training_attention, load_model
 from train.model.tokenizer import load_tokenizer
 from train.publishing.cutting import read_cut
-from train.recipe.arguments import EavssArguments, with_values
+from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.settings import LoraSettings
+from train.recipe.trainer_arguments import with_values
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError

@@ -37,8 +37,9 @@ from train.comparison.tables import comparison_table
 from train.comparison.trials import Trials, parse_selector
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import REPOSITORY, EavssArguments, with_values
+from train.recipe.arguments import REPOSITORY, EavssArguments
 from train.recipe.parse import parse
+from train.recipe.trainer_arguments import with_values
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError

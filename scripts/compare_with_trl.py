@@ -36,9 +36,10 @@ from train.evaluation.statistics import compare
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
 from train.plan import pair_costs
-from train.recipe.arguments import EavssArguments, with_values
+from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.settings import LoraSettings
+from train.recipe.trainer_arguments import with_values
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError

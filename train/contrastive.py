@@ -19,12 +19,14 @@ from eavss.blocks import find_blocks
 from eavss.profile import LayerProfile
 from eavss.selectors import check_layers
 from train.batching.encoding import Encoder
+from train.declining.own_answers import OwnAnswer, own_answers, write_own_answers
 from train.evaluation.benchmarks import load_benchmarks
-from train.evaluation.calibration import answer_evaluated, calibrate_sets, carried, probe_layers, write_confidence
+from train.evaluation.calibration import answer_evaluated, calibrate_sets, carried, write_confidence
 from train.evaluation.compare import compare_evaluations
 from train.evaluation.evaluate import evaluate, free_answers
-from train.evaluation.free_answers import FreeAnswers, generation_settings
+from train.evaluation.free_answers import FreeAnswers, asking_encoder, generation_settings
 from train.evaluation.knowledge import probe_knowledge, write_knowledge
+from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried, Comparison
 from train.model.loading import load_adapted, load_model
 from train.model.lora import lora_targets
@@ -64,9 +66,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> Results:
     examples = make_training_examples(pools, model, tokenizer, args, seed)
     _write_inputs(output, examples, recipe_text(args, training))
     say(f"{args.dataset}: {len(examples)} training questions; evaluation on {', '.join(map(str, benchmarks))}")
-    if args.knowledge_samples:
-        asker = FreeAnswers.of(model, tokenizer, args.evaluation, {})
-        write_knowledge(output, probe_knowledge(model, asker, examples, args.knowledge_samples, seed))
+    answers = _ask_base(model, encoder, examples, args, training)
 
     _banner("Score")
     profile = score(model, make_scoring_batches(examples, encoder, args, seed))
@@ -80,7 +80,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> Results:
     before = evaluate(model, tokenizer, benchmarks, args.evaluation, "before")
 
     _banner("Train")
-    pairs = make_training_pairs(examples, encoder, args, training)
+    pairs = make_training_pairs(examples, encoder, args, training, answers)
     figures = fine_tune(TrainingSetup(model, tokenizer, pairs, args, seed), choice.selection, training, checkpoint)
     del model  # so that the memory is free for the base that the adapter is put on again
 
@@ -120,6 +120,28 @@ def _write_inputs(output: Path, examples: list[Example], recipe: str) -> None:
     lines = (json.dumps(example.to_json(), ensure_ascii=False) + "\n" for example in examples)
     write_text(output / "training_examples.jsonl", "".join(lines))
     write_text(output / "recipe.yaml", recipe)
+
+
+def _ask_base(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    examples: list[Example],
+    args: EavssArguments,
+    training: TrainingArguments,
+) -> list[OwnAnswer]:
+    """Ask the base the training questions, where the recipe wants to know what it knows or trains it to decline.
+
+    Returns:
+        Its answers to be trained beside declining; none where `decline_weight` is 0.
+    """
+    output, free = Path(str(training.output_dir)), FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget)
+    if args.knowledge_samples:
+        write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
+    if not args.decline_weight:
+        return []
+    answers = own_answers(free, examples, args.decline_labels)
+    write_own_answers(output, answers)
+    return answers
 
 
 def _results(

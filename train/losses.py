@@ -40,6 +40,19 @@ def dpo(chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_re
     return -F.logsigmoid(beta * margin).mean()
 
 
+def declining(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """Return the log loss of the choice between an own answer and declining, the mean over B pairs.
+
+    -log sigmoid(chosen - rejected): the odds of answering are those of the two sequences. It is DPO's loss with beta 1
+    and without a reference, since what the base prefers is to be unlearnt (docs/method.md).
+
+    Args:
+        chosen, rejected: (B,) log-probabilities summed over tokens: of an own answer that is right and of declining, or
+            of declining and of an own answer that is wrong.
+    """
+    return -F.logsigmoid(chosen - rejected).mean()
+
+
 def infonce(anchors: Tensor, positives: Tensor, hallucinated: Tensor, temperature: float) -> Tensor:
     """Return InfoNCE over cosine similarities (van den Oord et al., 2018), the mean over blocks and anchors.
 
@@ -97,7 +110,7 @@ class LossWeights:
     """The weight of each term in `TERMS`, and the constants that the terms need.
 
     Args:
-        ce, dpo, infonce, replay: weights. A term of weight 0 is not trained on.
+        ce, dpo, infonce, decline, replay: weights. A term of weight 0 is not trained on.
         beta: DPO's beta.
         infonce_temperature: InfoNCE's tau.
     """
@@ -105,6 +118,7 @@ class LossWeights:
     ce: float = 1.0
     dpo: float = 1.0
     infonce: float = 0.0
+    decline: float = 0.0
     replay: float = 0.0
     beta: float = 0.1
     infonce_temperature: float = 0.1
@@ -125,11 +139,13 @@ class TermInputs:
 
     Args:
         cross_entropies: (B,) of the truthful answers, in nats a token.
-        chosen, rejected: (B,) log-probabilities of the truthful and the hallucinated answers, summed over tokens.
+        chosen, rejected: (B,) log-probabilities of the truthful and the hallucinated answers, summed over tokens; or
+            of what `declining` compares.
         reference_chosen, reference_rejected: (B,) the same under the base.
         states: the arguments `anchors`, `positives` and `hallucinated` of `infonce`; None where no question of the
             batch has two truthful answers.
         replay_logits: the arguments `base` and `model` of `divergence`; None where no text is replayed.
+        declines: whether the pairs are those of `declining`.
     """
 
     cross_entropies: Tensor
@@ -139,19 +155,26 @@ class TermInputs:
     reference_rejected: Tensor
     states: tuple[Tensor, Tensor, Tensor] | None
     replay_logits: tuple[Tensor, Tensor] | None
+    declines: bool = False
 
 
-def _cross_entropy_term(inputs: TermInputs, _weights: LossWeights) -> Tensor:
-    return inputs.cross_entropies.mean()
+def _cross_entropy_term(inputs: TermInputs, _weights: LossWeights) -> Tensor | None:
+    return None if inputs.declines else inputs.cross_entropies.mean()
 
 
-def _dpo_term(inputs: TermInputs, weights: LossWeights) -> Tensor:
+def _dpo_term(inputs: TermInputs, weights: LossWeights) -> Tensor | None:
+    if inputs.declines:
+        return None
     references = inputs.reference_chosen, inputs.reference_rejected
     return dpo(inputs.chosen, inputs.rejected, *references, beta=weights.beta)
 
 
 def _infonce_term(inputs: TermInputs, weights: LossWeights) -> Tensor | None:
     return infonce(*inputs.states, temperature=weights.infonce_temperature) if inputs.states else None
+
+
+def _decline_term(inputs: TermInputs, _weights: LossWeights) -> Tensor | None:
+    return declining(inputs.chosen, inputs.rejected) if inputs.declines else None
 
 
 def _replay_term(inputs: TermInputs, _weights: LossWeights) -> Tensor | None:
@@ -180,6 +203,7 @@ TERMS: tuple[LossTerm, ...] = (
     LossTerm("ce", "cross-entropy", _cross_entropy_term),
     LossTerm("dpo", "DPO", _dpo_term),
     LossTerm("infonce", "InfoNCE", _infonce_term),
+    LossTerm("decline", "declining", _decline_term),
     LossTerm("replay", "replay", _replay_term, over_pairs=False),
 )
 

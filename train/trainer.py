@@ -20,12 +20,12 @@ from train.batching.pairs import ContrastPair, ContrastPairs, MicroBatch, PairBa
 from train.losses import TERMS, LossWeights, TermInputs
 from train.model.loading import causal_lm, checkpoint_activations
 from train.model.logits import logits_at, target_logprobs
-from train.recipe.arguments import with_values
+from train.recipe.trainer_arguments import with_values
 from train.runtime.errors import ModelError
 
 _LOGGED = (
     *(f"loss/{term.name}" for term in TERMS),
-    *("logps/chosen", "logps/rejected"),
+    *("logps/chosen", "logps/rejected", "decline/accuracies"),
     *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
 )
 
@@ -34,7 +34,8 @@ class ContrastiveTrainer(Trainer):
     """Minimises the weighted sum of the terms in `train.losses.TERMS` (docs/method.md).
 
     It logs every term, and by TRL's names both log-probabilities and the margin. In many a DPO run `logps/chosen` falls
-    while the margin alone looks well.
+    while the margin alone looks well. `decline/accuracies` is the share of own answers, and of wordings that
+    decline, that are preferred where they should be.
 
     Args:
         model: the base with LoRA on the selected blocks.
@@ -188,6 +189,7 @@ class ContrastiveTrainer(Trainer):
             reference_rejected=batch.reference_rejected,
             states=pooled,
             replay_logits=(base_logits.detach(), logits[batch.replayed_tokens]) if replayed else None,
+            declines=batch.declines,
         )
 
     def _start(self, blocks: Blocks, packed: PackedBatch) -> contextlib.AbstractContextManager[None]:
@@ -197,9 +199,19 @@ class ContrastiveTrainer(Trainer):
         return start_at_block(blocks, cache.layer, cache.gather(packed).to(self.args.device))
 
     def _record(self, terms: dict[str, Tensor], found: TermInputs) -> None:
+        values = {f"loss/{name}": term for name, term in terms.items()}
+        if found.declines:
+            values["decline/accuracies"] = (found.chosen > found.rejected).float().mean()
+        else:
+            values |= self._preferences(found)
+        pairs = len(found.chosen)
+        for name, value in values.items():
+            self._values[name].append((value.detach() * pairs, pairs))
+
+    def _preferences(self, found: TermInputs) -> dict[str, Tensor]:
         rewards_chosen = self._weights.beta * (found.chosen - found.reference_chosen)
         rewards_rejected = self._weights.beta * (found.rejected - found.reference_rejected)
-        values = {f"loss/{name}": term for name, term in terms.items()} | {
+        return {
             "logps/chosen": found.chosen.mean(),
             "logps/rejected": found.rejected.mean(),
             "rewards/chosen": rewards_chosen.mean(),
@@ -207,9 +219,6 @@ class ContrastiveTrainer(Trainer):
             "rewards/margins": (rewards_chosen - rewards_rejected).mean(),
             "rewards/accuracies": (rewards_chosen > rewards_rejected).float().mean(),
         }
-        pairs = len(found.chosen)
-        for name, value in values.items():
-            self._values[name].append((value.detach() * pairs, pairs))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the means of the terms since the last log over all ranks."""

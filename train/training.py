@@ -1,6 +1,7 @@
 """The one place where a model, training questions and a selection of blocks become a trainer."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
@@ -15,6 +16,9 @@ from train.batching.encoding import Encoder
 from train.batching.packing import Packer
 from train.batching.pairs import ContrastPairs, make_pairs
 from train.batching.scored_answers import paired_batches
+from train.declining.own_answers import OwnAnswer
+from train.declining.pairs import declining_pairs
+from train.evaluation.free_answers import asking_encoder
 from train.model.adapter_files import save_adapter
 from train.model.loading import choose_training_attention
 from train.model.lora import add_lora
@@ -60,9 +64,21 @@ def make_scoring_batches(
 
 
 def make_training_pairs(
-    examples: list[Example], encoder: Encoder, args: EavssArguments, training: TrainingArguments
+    examples: list[Example],
+    encoder: Encoder,
+    args: EavssArguments,
+    training: TrainingArguments,
+    answers: Sequence[OwnAnswer] = (),
 ) -> ContrastPairs:
-    """Draw the contrast pairs of a recipe; where the number of steps is fixed, no more than the steps take."""
+    """Draw the contrast pairs of a recipe; where the number of steps is fixed, no more than the steps take.
+
+    Args:
+        answers: the base's own answers, to be trained beside declining. Half of the pairs are theirs, or all of them
+            where no other term has a weight.
+    """
+    count = pairs_in_run(training)
+    if answers and not args.prefers:
+        return _declining(answers, encoder, args, count, training.seed)
     pairs = make_pairs(
         examples[: args.train_questions],
         encoder,
@@ -70,7 +86,18 @@ def make_training_pairs(
         with_positive=args.infonce_weight > 0,
         seed=training.seed,
     )
-    return pairs.at_most(pairs_in_run(training), training.seed)
+    if not answers:
+        return pairs.at_most(count, training.seed)
+    pairs = pairs.at_most(None if count is None else count // 2, training.seed)
+    return pairs.joined(_declining(answers, encoder, args, len(pairs), training.seed))
+
+
+def _declining(
+    answers: Sequence[OwnAnswer], encoder: Encoder, args: EavssArguments, count: int | None, seed: int
+) -> ContrastPairs:
+    """Draw the pairs of own answers and declining, posed as questions are asked."""
+    asking, wordings = asking_encoder(encoder), args.decline_wordings
+    return declining_pairs(answers, asking, wordings, share=args.decline_share, count=count, seed=seed)
 
 
 class TrainingSetup:

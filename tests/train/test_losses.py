@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from train.losses import TERMS, LossWeights, cross_entropy, dpo, infonce, weighted_sum
+from train.losses import TERMS, LossWeights, cross_entropy, declining, dpo, infonce, weighted_sum
 from train.recipe.arguments import REPOSITORY, EavssArguments
 
 
@@ -49,6 +49,12 @@ def test_infonce_averages_over_blocks() -> None:
     both = infonce(torch.cat([one, other]), torch.cat([other, one]), torch.cat([one, one]), 0.1)
     apart = (infonce(one, other, one, 0.1) + infonce(other, one, one, 0.1)) / 2
     assert both.item() == pytest.approx(apart.item(), rel=1e-5)
+
+
+def test_declining_by_hand() -> None:
+    """The chosen one is e times as likely: -log(e / (e + 1)). It takes no reference, and whole sums."""
+    loss = declining(torch.tensor([-3.0, -3.0]), torch.tensor([-4.0, -3.0]))
+    assert loss.item() == pytest.approx((math.log(1 + math.exp(-1)) + math.log(2)) / 2)
 
 
 def test_every_term_has_a_weight_in_the_recipe_and_a_place_in_the_documents() -> None:

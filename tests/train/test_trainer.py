@@ -9,11 +9,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from eavss.blocks import find_blocks
 from eavss.selectors import Selection
-from tests.toys import BLOCKS, VOCABULARY, arguments, toy_setup, train_toy
+from tests.toys import BLOCKS, EXAMPLES, VOCABULARY, arguments, toy_setup, train_toy
+from train.batching.encoding import Encoder
 from train.batching.pairs import MicroBatch
+from train.declining.own_answers import OwnAnswer
+from train.declining.pairs import declining_pairs
 from train.model.adapter_files import save_adapter
 from train.recipe.parse import parse
 from train.runtime.errors import ModelError, RecipeError
+from train.training import TrainingSetup
 
 
 def test_training_moves_the_adapter_alone_and_logs_every_term(tmp_path: Path) -> None:
@@ -30,6 +34,26 @@ def test_training_moves_the_adapter_alone_and_logs_every_term(tmp_path: Path) ->
     assert first["loss"] == pytest.approx(first["loss/ce"] + first["loss/dpo"] + 0.5 * first["loss/infonce"], abs=1e-3)
     assert logs[-1]["rewards/margins"] > 0
     assert logs[-1]["loss"] < first["loss"]
+
+
+def test_own_answers_are_trained_beside_declining(tmp_path: Path) -> None:
+    """Truthful answers keep their terms, own answers have theirs, and a batch of both divides the loss by pairs."""
+    words = ("--max_steps", "12", "--learning_rate", "5e-3", "--decline_weight", "1")
+    args, training = arguments(tmp_path, *words)
+    setup = toy_setup(args)
+    own = [OwnAnswer(example, example.truthful[0], n < 2, n < 2) for n, example in enumerate(EXAMPLES)]
+    encoder = Encoder(setup.tokenizer, "plain", 128)
+    answers = declining_pairs(own, encoder, ["I am not sure"], share=0.9, count=10, seed=0)
+    setup = TrainingSetup(setup.model, setup.tokenizer, setup.pairs.joined(answers), args, seed=0)
+    trainer = setup.trainer(Selection((1, 2), "layers"), training)
+    mixed = [*list(setup.pairs)[:2], *list(answers)[:2]]
+    parts = trainer._parts(mixed)
+    assert [[pair.declines for pair in part.pairs] for part in parts] == [[False, False], [True, True]]
+    assert [part.share for part in parts] == [0.5, 0.5]
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss/decline" in entry]
+    assert logs[-1]["loss/decline"] < 0.8 * logs[0]["loss/decline"]
+    assert any("loss/dpo" in entry and "rewards/margins" in entry for entry in logs)
 
 
 def test_training_stops_where_the_loss_is_no_number(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import torch
@@ -25,11 +25,13 @@ class ContrastPair:
     Args:
         chosen, rejected: the truthful and the hallucinated sequence, with their end-of-sequence tokens.
         positive: InfoNCE's positive; None where the question has one truthful answer, or InfoNCE has weight 0.
+        declines: one of the two is the model's own answer to the question, and the other one declines it.
     """
 
     chosen: TokenSequence
     rejected: TokenSequence
     positive: TokenSequence | None = None
+    declines: bool = field(default=False, kw_only=True)
 
     @property
     def sequences(self) -> list[TokenSequence]:
@@ -58,6 +60,10 @@ class ContrastPairs(Dataset[ContrastPair]):
         return ContrastPairs(
             [self._pairs[index] for index in sorted(random.Random(seed).sample(range(len(self)), count))]
         )
+
+    def joined(self, others: "ContrastPairs") -> "ContrastPairs":
+        """Return these pairs and others."""
+        return ContrastPairs([*self._pairs, *others])
 
     def sequences(self) -> list[TokenSequence]:
         """Return every sequence once."""
@@ -130,7 +136,7 @@ class MicroBatch:
     """The part of a batch that one forward and backward pass takes.
 
     Args:
-        pairs: at least one.
+        pairs: at least one, with all of them or none `declines`.
         share: its share of the batch's pairs.
         replay: a text that is read beside the pairs; None in every part but the first, and where nothing is replayed.
     """
@@ -151,6 +157,7 @@ class PairBatch:
         reference_chosen, reference_rejected: (B,) the base's summed log-probabilities.
         base_head_inputs: (M, H) what enters the base's head at the M predicted tokens of the replayed text; None
             where no text is replayed.
+        declines: whether the pairs decline.
     """
 
     packed: PackedBatch
@@ -161,6 +168,7 @@ class PairBatch:
     reference_chosen: Tensor
     reference_rejected: Tensor
     base_head_inputs: Tensor | None
+    declines: bool
 
     def to(self, device: torch.device | str) -> "PairBatch":
         """Return the same batch with its tensors on `device`."""
@@ -173,6 +181,7 @@ class PairBatch:
             reference_chosen=self.reference_chosen.to(device),
             reference_rejected=self.reference_rejected.to(device),
             base_head_inputs=None if self.base_head_inputs is None else self.base_head_inputs.to(device),
+            declines=self.declines,
         )
 
     @property
@@ -203,14 +212,21 @@ def collate(part: MicroBatch, packer: Packer, references: dict[TokenSequence, fl
         reference_chosen=torch.tensor([references[pair.chosen] for pair in pairs]),
         reference_rejected=torch.tensor([references[pair.rejected] for pair in pairs]),
         base_head_inputs=replay.head_inputs if replay else None,
+        declines=pairs[0].declines,
     )
 
 
 def split_by_tokens(pairs: list[ContrastPair], token_budget: int, parts: int = 1) -> list[list[ContrastPair]]:
-    """Divide the pairs into at least `parts` parts, each within the budget; a longer pair is a part of its own."""
-    rows = rows_of([sum(map(len, pair.sequences)) for pair in pairs], token_budget)
-    while len(rows) < min(parts, len(pairs)):
-        rows.sort(key=len)
-        largest = rows.pop()
-        rows += [largest[::2], largest[1::2]]
-    return [[pairs[i] for i in row] for row in rows]
+    """Divide the pairs into at least `parts` parts, each within the budget; a longer pair is a part of its own.
+
+    Pairs that decline are in parts of their own.
+    """
+    found: list[list[ContrastPair]] = []
+    for alike in ([p for p in pairs if not p.declines], [p for p in pairs if p.declines]):
+        rows = rows_of([sum(map(len, pair.sequences)) for pair in alike], token_budget)
+        found += [[alike[i] for i in row] for row in rows]
+    while len(found) < min(parts, len(pairs)):
+        found.sort(key=len)
+        largest = found.pop()
+        found += [largest[::2], largest[1::2]]
+    return found

@@ -29,7 +29,8 @@ from train.comparison.cell_file import Cell
 from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
 from train.model.loading import choose_training_attention
-from train.recipe.arguments import EavssArguments, with_values
+from train.recipe.arguments import EavssArguments
+from train.recipe.trainer_arguments import with_values
 from train.runtime.errors import RecipeError
 from train.selection.scoring import block_scores, score
 from train.training import TrainingSetup, make_scoring_batches, make_training_examples

@@ -3,29 +3,24 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
 from data.sources import DataSource
 from eavss.asking import FEW_SHOT
-from eavss.blocks import find_blocks
 from eavss.confidence import KINDS, PROBE, Calibration, FittedProbe, calibrate
-from eavss.probes import fit_probe
-from train.evaluation.answered import Judged, judge_answers
+from train.evaluation.answered import Judged
 from train.evaluation.benchmarks import Benchmark, own_name
 from train.evaluation.free_answers import FreeAnswers, rule_of
+from train.evaluation.probing import attempts, fit_answers, judge_with_states
 from train.evaluation.records import Carried, Kept
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import on_main_process, say
 from train.runtime.files import write_text
 
 POOLED = "pooled"
-# Of right answers, and of wrong ones, that a probe is fitted on.
-_FEWEST_TO_PROBE = 20
 
 
 def calibration_questions(source: DataSource, dataset: str, count: int, taken: set[str]) -> list[Example]:
@@ -74,43 +69,45 @@ def calibrate_sets(
         except DataError as error:
             say(f"note: {benchmark.name} is not calibrated: {error}")
             continue
-        given[benchmark.name] = _answers(free, examples, f"calibrating on {benchmark.name}", layers)
+        given[benchmark.name] = judge_with_states(
+            free, examples, free(examples, f"calibrating on {benchmark.name}"), layers
+        )
     pooled = [each for answered in given.values() for each in answered]
     parts = {**given, **({POOLED: pooled} if len(given) > 1 else {})}
-    found = {name: _calibrate(name, answered, free.encoder.prompt_style) for name, answered in parts.items()}
+    probes = _probes(given)
+    found = {
+        name: _calibrate(name, answered, free.encoder.prompt_style, probes.get(name))
+        for name, answered in parts.items()
+    }
     return {name: calibration for name, calibration in found.items() if calibration is not None}
 
 
-def _answers(free: FreeAnswers, examples: Sequence[Example], description: str, layers: Sequence[int]) -> list[Judged]:
-    """Let the model answer, judge its answers, and read their states where blocks are named."""
-    answers = free(examples, description)
-    return judge_answers(examples, answers, free.states(examples, answers, layers) if layers else ())
+def _probes(given: Mapping[str, Sequence[Judged]]) -> Mapping[str, FittedProbe | None]:
+    """Fit one probe on the answers to all sets, and return it for each with the confidences in its own answers.
+
+    What tells right answers from wrong ones is much the same on all of them, and one set alone has few right ones.
+    """
+    attempted = {name: attempts(answered) for name, answered in given.items()}
+    fitted = fit_answers([each for of_set in attempted.values() for each in of_set])
+    if fitted is None:
+        return dict.fromkeys(given)
+    confidences = iter(fitted.confidences)
+    return {
+        name: FittedProbe(fitted.probe, list(islice(confidences, len(of_set)))) for name, of_set in attempted.items()
+    } | {POOLED: fitted}
 
 
-def _calibrate(name: str, answered: Sequence[Judged], prompt_style: str) -> Calibration | None:
-    attempts = [each for each in answered if each.confidence is not None and each.verdict in ("right", "wrong")]
-    right = [each.verdict == "right" for each in attempts]
+def _calibrate(
+    name: str, answered: Sequence[Judged], prompt_style: str, fitted: FittedProbe | None
+) -> Calibration | None:
+    attempted = attempts(answered)
+    right = [each.verdict == "right" for each in attempted]
     if not any(right):
         say(f"note: {name} is not calibrated: none of {len(answered)} answers is right")
         return None
-    confidences = [each.confidence for each in attempts if each.confidence is not None]
-    states = [each.states for each in attempts if each.states is not None]
-    fitted: FittedProbe | None = None
-    if states and min(sum(right), len(right) - sum(right)) >= _FEWEST_TO_PROBE:
-        layers = list(states[0])
-        stacked = torch.stack([torch.stack([read[layer] for layer in layers]) for read in states])
-        fitted = fit_probe(stacked, layers, confidences, right)
+    confidences = [each.confidence for each in attempted if each.confidence is not None]
     prompt = None if prompt_style == "chat" else FEW_SHOT
     return calibrate(confidences, right, len(answered), prompt=prompt, dataset=name, fitted=fitted)
-
-
-def probe_layers(model: nn.Module) -> list[int]:
-    """Return the blocks that a probe may look at: every second one between 40% and 85% of the depth.
-
-    That is where probes of the embedded model know most of its own answers (docs/results.md).
-    """
-    total = len(find_blocks(model).modules)
-    return list(range(int(0.4 * total), max(int(0.85 * total), int(0.4 * total) + 1), 2))
 
 
 def answer_evaluated(
@@ -128,7 +125,7 @@ def answer_evaluated(
     layers = sorted({each.probe.layer for each in calibrations.values() if each.probe is not None})
     asked = {each.name: [question.example for question in each.questions] for each in benchmarks}
     return {
-        name: _answers(free, examples, f"asking {name}", layers)
+        name: judge_with_states(free, examples, free(examples, f"asking {name}"), layers)
         for name, examples in asked.items()
         if rule_of(examples[0]) is not None
     }

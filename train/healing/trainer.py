@@ -17,7 +17,7 @@ from train.healing.students import Student
 from train.losses import divergence
 from train.model.loading import causal_lm
 from train.model.logits import logits_at
-from train.recipe.arguments import with_values
+from train.recipe.trainer_arguments import with_values
 
 
 class Reading(NamedTuple):

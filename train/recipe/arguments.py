@@ -1,24 +1,25 @@
 """Every key of our own that a recipe may hold, and what it may be."""
 
-import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from transformers import TrainingArguments
-
+from data.judge import judge
 from data.sets import ALL, SETS
 from data.sources import DataSource, EvaluationSplit
+from eavss.asking import WORDINGS
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
 from train.losses import LossWeights
+from train.recipe.ranges import check_ranges
 from train.recipe.settings import (
     BaseModel,
     Dtype,
     EvaluationSettings,
+    Labels,
     LoraSettings,
     SelectionSettings,
 )
-from train.runtime.errors import RecipeError
+from train.runtime.errors import require
 
 RETENTION = ("wikitext", "lambada", "sst2", "sst2_review")
 # What the command line says for an empty list, which it cannot express.
@@ -94,6 +95,19 @@ class EavssArguments:
     ce_weight: float = field(default=1.0, metadata={"help": "Weight of the cross-entropy of the truthful answer."})
     dpo_weight: float = field(default=1.0, metadata={"help": "Weight of the DPO term at the output (lambda)."})
     infonce_weight: float = field(default=0.0, metadata={"help": "Weight of InfoNCE at the selected blocks (mu)."})
+    decline_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the log loss of the model's own answers against declining."}
+    )
+    decline_share: float = field(
+        default=0.5, metadata={"help": "Share of these pairs that decline; more, and the model declines more readily."}
+    )
+    decline_labels: Labels = field(
+        default="judged",
+        metadata={"help": "What tells right own answers from wrong ones: the judge, or a probe of the base."},
+    )
+    decline_wordings: list[str] = field(
+        default_factory=lambda: list(WORDINGS), metadata={"help": "Ways to decline, which training draws from."}
+    )
     beta: float = field(default=0.1, metadata={"help": "DPO's beta."})
     replay_weight: float = field(
         default=0.0, metadata={"help": "Weight of the divergence from the base on texts that it writes of itself."}
@@ -148,25 +162,9 @@ class EavssArguments:
     hub_license: str | None = field(default=None, metadata={"help": "Of what is pushed, as the Hub names it."})
 
     def __post_init__(self) -> None:
-        require(0 < self.select_fraction <= 1, "select_fraction", self.select_fraction, "above 0, at most 1")
-        require(0 < self.evaluation_share < 1, "evaluation_share", self.evaluation_share, "between 0 and 1")
-        require(0 <= self.validation_share < 1, "validation_share", self.validation_share, "at least 0 and below 1")
-        require(0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "at least 0 and below 1")
-        require(self.max_length >= 16, "max_length", self.max_length, "16 or more")
-        require(self.score_questions >= 2, "score_questions", self.score_questions, "2 or more")
-        counts = ("score_answers", "lora_r", "lora_alpha", "pairs_per_question")
-        for key in (*counts, "eval_token_budget", "train_token_budget"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
-        for key in ("train_questions", "eval_limit", "retention_limit"):
-            require(getattr(self, key) is None or getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
-        for key in ("beta", "infonce_temperature"):
-            require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
-        weights = ("ce_weight", "dpo_weight", "infonce_weight", "replay_weight")
-        counts = ("mined_answers", "knowledge_samples", "num_fewshot", "calibration_questions")
-        for key in (*weights, *counts, "prefix_cache_gb"):
-            require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
-        learning = [getattr(self, key) for key in weights[:3]]
-        require(any(learning), ", ".join(weights[:3]), learning, "not all 0")
+        check_ranges(self)
+        for wording in self.decline_wordings or [""]:
+            require(judge(wording, ()) == "declined", "decline_wordings", repr(wording), "one that declines a question")
         retention = [] if self.retention == NO_RETENTION else self.retention
         for key, names, known in (("evaluate_on", self.evaluate_on, tuple(SETS)), ("retention", retention, RETENTION)):
             unknown = [name for name in names if name not in known]
@@ -197,6 +195,11 @@ class EavssArguments:
         return SelectionSettings(self.selector, self.select_fraction, self.form, self.estimator, self.layers)
 
     @property
+    def prefers(self) -> bool:
+        """Whether truthful answers are trained on beside hallucinated ones."""
+        return bool(self.ce_weight or self.dpo_weight or self.infonce_weight)
+
+    @property
     def lora(self) -> LoraSettings:
         return LoraSettings(self.lora_r, self.lora_alpha, self.lora_dropout, self.lora_target_modules)
 
@@ -206,6 +209,7 @@ class EavssArguments:
             ce=self.ce_weight,
             dpo=self.dpo_weight,
             infonce=self.infonce_weight,
+            decline=self.decline_weight,
             replay=self.replay_weight,
             beta=self.beta,
             infonce_temperature=self.infonce_temperature,
@@ -229,21 +233,3 @@ class EavssArguments:
             retention_limit=self.retention_limit,
             token_budget=self.eval_token_budget,
         )
-
-
-def with_values(training: TrainingArguments, **values: object) -> TrainingArguments:
-    """Return a copy of the Trainer's arguments with some of them changed."""
-    changed = copy.copy(training)
-    for key, value in values.items():
-        setattr(changed, key, value)
-    return changed
-
-
-def require(holds: bool, key: str, value: object, right: str) -> None:
-    """Refuse a key's value that does not hold, in one line that says what would be right.
-
-    Raises:
-        RecipeError: it does not hold.
-    """
-    if not holds:
-        raise RecipeError(f"{key}: {value} should be {right}")

@@ -14,11 +14,11 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import HubStrategy
 from trl import TrlParser
 
-from train.recipe.arguments import NO_RETENTION, REPOSITORY, EavssArguments, require
+from train.recipe.arguments import NO_RETENTION, REPOSITORY, EavssArguments
 from train.recipe.settings import Dtype
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
+from train.runtime.errors import RecipeError, require
 from train.runtime.hardware import choose_dtype
 
 

@@ -8,6 +8,7 @@ from eavss.selectors import Estimator, Form, Selector
 
 Dtype = Literal["auto", "bfloat16", "float32"]
 PromptStyle = Literal["plain", "chat", "harness"]
+Labels = Literal["judged", "probe"]
 
 
 @dataclass(frozen=True)

@@ -11,3 +11,13 @@ class ModelError(ValueError):
 
 class HubError(RuntimeError):
     """The Hub refuses something, or cannot be reached."""
+
+
+def require(holds: bool, key: str, value: object, right: str) -> None:
+    """Refuse a key's value that does not hold, in one line that says what would be right.
+
+    Raises:
+        RecipeError: it does not hold.
+    """
+    if not holds:
+        raise RecipeError(f"{key}: {value} should be {right}")

@@ -10,7 +10,6 @@ from typing import cast
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from data.examples import Example, normalise_question
 from data.judge import Verdict
@@ -29,7 +28,6 @@ from train.evaluation.calibration import (
     carried,
     carried_table,
     kept_by,
-    probe_layers,
     write_confidence,
 )
 from train.evaluation.free_answers import FreeAnswer, FreeAnswers
@@ -269,6 +267,24 @@ def test_a_block_that_knows_becomes_the_confidence() -> None:
     assert calibrate_sets(free, benchmarks, settings, [])["triviaqa"].probe is None
 
 
+def test_the_sets_share_a_probe() -> None:
+    """What one set alone has too few right answers for, all of them together have enough for."""
+    settings = replace(SETTINGS, sets=("triviaqa", "sciq"), calibration_questions=60)
+    benchmarks = load_benchmarks(settings, seed=0)
+    alone = {
+        name: calibrate_sets(
+            cast(FreeAnswers, Knowing("{}", "xyzzy", "xyzzy", "xyzzy")), benchmarks[number:][:1], settings, [], [5, 7]
+        )[name]
+        for number, name in enumerate(settings.sets)
+    }
+    assert [each.probe for each in alone.values()] == [None, None]
+    free = cast(FreeAnswers, Knowing("{}", "xyzzy", "xyzzy", "xyzzy"))
+    together = calibrate_sets(free, benchmarks, settings, [], [5, 7])
+    assert together["triviaqa"].probe == together["sciq"].probe == together[POOLED].probe is not None
+    assert together["triviaqa"].right == alone["triviaqa"].right == 15
+    assert min(each.auroc or 0 for each in together.values()) > 0.95
+
+
 def test_evaluation_questions_are_answered_where_something_is_calibrated() -> None:
     """States are read for a probe alone, and only the sets that are asked freely are asked."""
     answering = Answering("{}", "xyzzy")
@@ -278,11 +294,3 @@ def test_evaluation_questions_are_answered_where_something_is_calibrated() -> No
     assert [(each.verdict, each.states) for each in found["sciq"]] == [("right", None), ("wrong", None)]
     assert answer_evaluated(None, benchmarks, {"nq": TOY}) == {}
     assert answer_evaluated(cast(FreeAnswers, answering), benchmarks, {}) == {}
-
-
-@pytest.mark.parametrize(("total", "layers"), [(30, [12, 14, 16, 18, 20, 22, 24]), (4, [1]), (2, [0])])
-def test_the_blocks_that_a_probe_looks_at(total: int, layers: list[int]) -> None:
-    config = LlamaConfig(
-        vocab_size=9, hidden_size=4, intermediate_size=4, num_attention_heads=1, num_hidden_layers=total
-    )
-    assert probe_layers(LlamaForCausalLM(config)) == layers

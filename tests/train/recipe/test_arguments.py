@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.toys import arguments
-from train.recipe.arguments import EavssArguments, with_values
+from train.recipe.arguments import EavssArguments
+from train.recipe.trainer_arguments import with_values
 from train.runtime.errors import RecipeError
 
 

@@ -11,8 +11,8 @@ from transformers.trainer_utils import SaveStrategy
 
 from eavss.selectors import Selection
 from tests.toys import arguments, toy_setup
-from train.recipe.arguments import with_values
 from train.recipe.provenance import recipe_text
+from train.recipe.trainer_arguments import with_values
 from train.resuming.finding import find_checkpoint, require_blocks, steps_made
 from train.resuming.manifest import SealCheckpoints
 from train.runtime.errors import RecipeError

@@ -7,7 +7,7 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from tests.toys import arguments
-from train.recipe.arguments import with_values
+from train.recipe.trainer_arguments import with_values
 from train.resuming.finding import find_checkpoint
 from train.resuming.manifest import MANIFEST, SealCheckpoints, is_own, problem_of, read_manifest
 from train.runtime.errors import RecipeError
