@@ -42,7 +42,7 @@ from train.recipe.parse import parse
 from train.recipe.trainer_arguments import with_values
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
+from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json, write_whole
 
 _SELECTORS = (
@@ -161,6 +161,7 @@ def read_recipes(
         fixed = [word for key, value in _FIXED.items() for word in (f"--{key}", value)]
         output = [] if "--output_dir" in words else ["--output_dir", folder]
         args, training = parse(["--config", str(path), *fixed, *output, *words])
+        require(not args.decline_weight, "decline_weight", args.decline_weight, "0, since preferences are compared")
         recipes[dataset] = (replace(args, dataset=dataset, evaluate_on=[dataset], question_hidden=False), training)
     return recipes
 

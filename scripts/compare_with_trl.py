@@ -9,7 +9,6 @@ and the perplexity of WikiText-2 if the run measured it.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -21,7 +20,6 @@ from typing import Any, cast
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
-from data.examples import Example
 from data.sets import leading_metric
 from eavss.blocks import find_blocks
 from train.batching.encoding import Encoder
@@ -42,7 +40,7 @@ from train.recipe.settings import LoraSettings
 from train.recipe.trainer_arguments import with_values
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
+from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json
 
 
@@ -74,18 +72,6 @@ class Trained:
     model: PeftModel
     budget: Budget
     seconds: float
-
-
-def read_examples(path: Path) -> list[Example]:
-    """Read the training examples that a run wrote down.
-
-    Raises:
-        RecipeError: there is no such file, or it holds something else.
-    """
-    try:
-        return [Example.from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError, KeyError):
-        raise RecipeError(f"{path} does not hold a run's training examples") from None
 
 
 def budget_of(run: Run, model: PreTrainedModel, pairs: ContrastPairs, lora: LoraSettings) -> Budget:
@@ -145,10 +131,11 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         args, training = parse(["--config", str(options.run / "recipe.yaml"), "--output_dir", folder])
         training = with_values(training, learning_rate=options.learning_rate or training.learning_rate)
+        require(args.prefers, "decline_weight", args.decline_weight, "beside ce_weight or dpo_weight, which TRL trains")
         set_seed(training.seed)
         tokenizer = load_tokenizer(args.base_model)
         encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
-        examples = read_examples(options.run / "training_examples.jsonl")[: args.train_questions]
+        examples = run.training_examples()[: args.train_questions]
         pairs = make_pairs(examples, encoder, args.pairs_per_question, with_positive=False, seed=training.seed)
         pairs = pairs.at_most(run.results["train"]["pairs"], training.seed)
         trained = train_with_trl(run, tokenizer, pairs, args, training)

@@ -14,6 +14,7 @@ from scripts import (
     ask,
     calibrate,
     compare_cuts,
+    compare_declining,
     compare_healing,
     compare_selectors,
     compare_with_trl,
@@ -146,6 +147,7 @@ def words_left(run: Callable[[list[str]], Any], words: list[str], monkeypatch: p
 
 
 SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
+    "compare_declining.py": compare_declining.run,
     "compare_selectors.py": compare_selectors.run,
     "compare_with_trl.py": compare_with_trl.run,
     "embedded_model.py": lambda _words: embedded_model.main(),

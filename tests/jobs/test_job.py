@@ -71,10 +71,11 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_two_ranks_on_the_embedded_model_leave_every_file(tmp_path: Path) -> None:
-    done = launch(2, tmp_path / "run", {"--layers": "20 25"})
+    declining = {"--dataset": "triviaqa", "--mined_answers": "0", "--decline_weight": "1"}
+    done = launch(2, tmp_path / "run", {"--layers": "20 25"} | declining)
     assert done.returncode == 0, done.stderr[-3000:]
     output = tmp_path / "run"
-    assert {path.name for path in output.iterdir()} >= FILES
+    assert {path.name for path in output.iterdir()} >= FILES | {"own_answers.jsonl"}
     results, layers = read(output, "results.json"), read(output, "layers.json")
     assert results["selected"] == layers["selected"] == [20, 25]
     assert len(layers["layers"]) == 30
@@ -86,7 +87,9 @@ def test_two_ranks_on_the_embedded_model_leave_every_file(tmp_path: Path) -> Non
         assert "contrast_accuracy" in entry["before"]
         assert ("mc2" in entry["before"]) == (name == "truthfulqa")
     assert results["train"]["steps"] == 4
-    assert results["train"]["pairs"] == 16  # no more are read than the steps take
+    assert results["train"]["pairs"] == 16  # no more are read than the steps take, half of them to decline
+    assert any("loss/decline" in entry for entry in results["train"]["log"])
+    assert any("loss/dpo" in entry for entry in results["train"]["log"])
     assert load_file(output / "pairs.safetensors")["states"].shape == (8, 2, 30, 576)
     assert "selected blocks [20, 25]" in done.stdout
     assert done.stdout.count("*** Results ***") == 1

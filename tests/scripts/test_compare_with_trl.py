@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.compare_with_trl import read_examples, run
+from scripts.compare_with_trl import run
 from train.contrastive import run as train
 from train.recipe.arguments import REPOSITORY
-from train.runtime.errors import RecipeError
 
 WORDS = {
     **{"--config": str(REPOSITORY / "recipes/demo.yaml"), "--dtype": "float32", "--layers": "3"},
@@ -46,9 +45,6 @@ def test_trl_gets_the_same_questions_and_no_more_flops(
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([str(tmp_path)]) == 2
     assert "is not the folder of a finished run" in capsys.readouterr().err
-    (tmp_path / "training_examples.jsonl").write_text('{"question": 3}\n')
-    with pytest.raises(RecipeError, match="does not hold a run's training examples"):
-        read_examples(tmp_path / "training_examples.jsonl")
 
 
 def test_a_rate_below_zero_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

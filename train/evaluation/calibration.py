@@ -83,18 +83,17 @@ def calibrate_sets(
 
 
 def _probes(given: Mapping[str, Sequence[Judged]]) -> Mapping[str, FittedProbe | None]:
-    """Fit one probe on the answers to all sets, and return it for each with the confidences in its own answers.
-
-    What tells right answers from wrong ones is much the same on all of them, and one set alone has few right ones.
-    """
+    """Fit a probe on the answers to each set, and one on all of them, for sets that have too few right answers."""
     attempted = {name: attempts(answered) for name, answered in given.items()}
+    own = {name: fit_answers(of_set) for name, of_set in attempted.items()}
     fitted = fit_answers([each for of_set in attempted.values() for each in of_set])
     if fitted is None:
-        return dict.fromkeys(given)
+        return own
     confidences = iter(fitted.confidences)
-    return {
+    shared = {
         name: FittedProbe(fitted.probe, list(islice(confidences, len(of_set)))) for name, of_set in attempted.items()
-    } | {POOLED: fitted}
+    }
+    return {name: own[name] or shared[name] for name in given} | {POOLED: fitted}
 
 
 def _calibrate(

@@ -8,6 +8,7 @@ from typing import NotRequired, TypedDict, cast
 
 import yaml
 
+from data.examples import Example
 from train.evaluation.compare import item_file
 from train.evaluation.records import Carried, Comparison, QuestionRecord
 from train.plan import TrainFigures
@@ -89,6 +90,18 @@ class Run:
     def dataset(self) -> str:
         """The data set that the run was trained on."""
         return self.results["dataset"]
+
+    def training_examples(self) -> list[Example]:
+        """Read the training examples that the run wrote down.
+
+        Raises:
+            RecipeError: there is no such file, or it holds something else.
+        """
+        path = self.folder / "training_examples.jsonl"
+        try:
+            return [Example.from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError, TypeError, KeyError):
+            raise RecipeError(f"{path} does not hold a run's training examples") from None
 
     @property
     def base_model(self) -> BaseModel:

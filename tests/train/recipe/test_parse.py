@@ -17,7 +17,7 @@ LARGE = sorted((REPOSITORY / "recipes" / "large").glob("*.yaml"))
 SCALED = {
     *("model_name_or_path", "prompt_style", "score_questions", "lora_r", "lora_alpha", "train_questions"),
     *("per_device_train_batch_size", "max_steps", "learning_rate", "save_steps", "prefix_cache_gb", "output_dir"),
-    *("train_token_budget", "eval_token_budget", "eval_limit", "retention_limit"),
+    *("train_token_budget", "eval_token_budget", "eval_limit", "retention_limit", "layers"),
 }
 MINIMAL = "model_name_or_path: some/model\noutput_dir: {output}\n"
 
@@ -35,7 +35,7 @@ def recipe(tmp_path: Path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads(path: Path) -> None:
     args, training = parse(["--config", str(path)])
-    assert args.dataset == path.stem or path.stem in ("demo", "heal")
+    assert args.dataset == path.stem or path.stem in ("demo", "heal", "honest")
     assert training.output_dir == f"outputs/{path.stem}"
     assert training.max_steps > 0
 

@@ -1,0 +1,118 @@
+"""TRL's SFTTrainer on refusal-aware data, as R-Tuning has it (Zhang et al., 2024, arXiv 2311.09677)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import datasets
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from data.examples import Example
+from eavss.blocks import find_blocks
+from eavss.costs import forward_costs
+from train.batching.encoding import Encoder
+from train.model.lora import lora_config, lora_parameters
+from train.recipe.settings import LoraSettings
+from train.runtime.errors import RecipeError
+
+
+class Row(TypedDict):
+    """A question as it is asked, and what the model should say."""
+
+    prompt: str
+    completion: str
+
+
+def refusal_aware_rows(path: Path, examples: Sequence[Example], encoder: Encoder, wording: str) -> list[Row]:
+    """Make R-Tuning's training data: the true answer where the base's own is right, else words that decline.
+
+    Args:
+        path: a run's `own_answers.jsonl`.
+        examples: the run's training examples.
+        encoder: as questions are asked.
+        wording: what stands in place of the answers to the other questions.
+
+    Raises:
+        RecipeError: the file is missing or another one.
+    """
+    try:
+        own = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        right = {(row["dataset"], row["question"]): bool(row["right"]) for row in own}
+    except (OSError, ValueError, TypeError, KeyError):
+        raise RecipeError(f"{path} does not hold a run's own answers; decline_weight writes them") from None
+    space = "" if encoder.prompt_style == "chat" else " "
+    rows: list[Row] = []
+    for example in examples:
+        known = right.get((example.dataset, example.question))
+        if known is not None:
+            answer = example.truthful[0] if known else wording
+            rows.append({"prompt": encoder.prompt(example), "completion": f"{space}{answer}"})
+    return rows
+
+
+def steps_for(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    lora: LoraSettings,
+    *,
+    batch: int,
+    flops: float,
+) -> int:
+    """Count the steps that so many FLOPs pay for, on all blocks, with each prompt read whole.
+
+    Raises:
+        RecipeError: they do not pay for one.
+    """
+    tokens = sum(len(tokenizer(row["prompt"] + row["completion"])["input_ids"]) for row in rows) / len(rows)
+    blocks = range(len(find_blocks(model).modules))
+    of_row = forward_costs(model).training(
+        blocks, tokens, predicted=tokens, lora_parameters=lora_parameters(model, lora), cached=False
+    )
+    steps = int(flops / (batch * of_row))
+    if steps < 1:
+        raise RecipeError("the run's FLOPs do not pay for one step of TRL's")
+    return steps
+
+
+def train_refusal_aware(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    lora: LoraSettings,
+    training: TrainingArguments,
+) -> PeftModel:
+    """Train LoRA of our shape on all blocks with TRL, with the loss on the completions alone, and return the model.
+
+    Args:
+        training: its steps, batch, learning rate and schedule.
+    """
+    config = SFTConfig(
+        output_dir=training.output_dir,
+        max_steps=training.max_steps,
+        per_device_train_batch_size=training.per_device_train_batch_size,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.lr_scheduler_type,
+        warmup_steps=training.warmup_steps,
+        max_grad_norm=training.max_grad_norm,
+        seed=training.seed,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=training.use_cpu,
+        bf16=training.bf16,
+    )
+    config.activation_checkpointing = config.gradient_checkpointing = False
+    trainer = SFTTrainer(
+        model,
+        args=config,
+        train_dataset=datasets.Dataset.from_list(list(rows)),
+        processing_class=tokenizer,
+        peft_config=lora_config(model, range(len(find_blocks(model).modules)), lora),
+    )
+    trainer.train()
+    trained = trainer.model
+    assert isinstance(trained, PeftModel)
+    return trained.eval()
