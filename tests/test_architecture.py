@@ -71,6 +71,7 @@ TESTED_ELSEWHERE = {
     ),
     "train/recipe/ranges.py": "tests/train/recipe/test_arguments.py",
     "train/recipe/trainer_arguments.py": "tests/train/recipe/test_arguments.py",
+    "train/model/adapter_trainer.py": "tests/train/test_trainer.py and tests/train/healing/test_trainer.py",
     "eavss/chat.py": "tests/train/batching/test_encoding.py",
     "train/model/source.py": "tests/train/model/test_loading.py and test_tokenizer.py",
     "data/dataset.py": "types alone; tests/data/test_sixth_set.py makes one",

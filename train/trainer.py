@@ -6,9 +6,8 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from eavss.blocks import Blocks, capture_block_outputs, find_blocks, start_at_block
 from eavss.selectors import Selection
@@ -18,10 +17,10 @@ from train.base.replay_texts import draw_text
 from train.batching.packing import PackedBatch, Packer
 from train.batching.pairs import ContrastPair, ContrastPairs, MicroBatch, PairBatch, collate, split_by_tokens
 from train.losses import TERMS, LossWeights, TermInputs
+from train.model.adapter_trainer import AdapterTrainer
 from train.model.loading import causal_lm, checkpoint_activations
 from train.model.logits import logits_at, target_logprobs
 from train.recipe.trainer_arguments import with_values
-from train.runtime.errors import ModelError
 
 _LOGGED = (
     *(f"loss/{term.name}" for term in TERMS),
@@ -30,7 +29,7 @@ _LOGGED = (
 )
 
 
-class ContrastiveTrainer(Trainer):
+class ContrastiveTrainer(AdapterTrainer):
     """Minimises the weighted sum of the terms in `train.losses.TERMS` (docs/method.md).
 
     It logs every term, and by TRL's names both log-probabilities and the margin. In many a DPO run `logps/chosen` falls
@@ -79,18 +78,12 @@ class ContrastiveTrainer(Trainer):
         self._base = base
         self._packer = packer
         self._token_budget = token_budget
-        self._tokenizer = tokenizer
         self._values: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
 
     @property
     def adapted(self) -> PeftModel:
         """The base with the adapter that is being trained."""
         return cast(PeftModel, self.model)
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
-        with disable_input_dtype_casting(self.accelerator.unwrap_model(self.model), active=self.args.bf16):
-            return super().train(*args, **kwargs)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -111,25 +104,8 @@ class ContrastiveTrainer(Trainer):
             state._set_sync_gradients(last_syncs and last)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 total += super().training_step(model, {"part": part})
-        self._require_finite(total, inputs["pairs"])
+        self.require_finite(total, inputs["pairs"][0].chosen.prompt)
         return total
-
-    def _require_finite(self, loss: Tensor, pairs: list[ContrastPair]) -> None:
-        """Stop before a step that would break the adapter, on all ranks together.
-
-        Raises:
-            ModelError: the loss is NaN or infinite on some rank.
-        """
-        broken = (~loss.isfinite()).float()
-        if self.args.world_size > 1:
-            torch.distributed.all_reduce(broken, torch.distributed.ReduceOp.MAX)
-        if broken:
-            prompt = str(self._tokenizer.decode(list(pairs[0].chosen.prompt)))
-            raise ModelError(
-                f"training stopped before step {self.state.global_step + 1}: the loss is {float(loss)} in a batch that "
-                f"begins with {prompt[-60:]!r} (on this rank). No adapter was saved; checkpoints before it are whole. "
-                f"A learning_rate below {self.args.learning_rate:g} is the usual remedy"
-            )
 
     def _parts(self, pairs: list[ContrastPair]) -> list[MicroBatch]:
         parts = split_by_tokens(pairs, self._token_budget)

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from eavss.batches import Batch, TokenSequence, pad
 from eavss.blocks import capture_block_outputs, find_blocks
 from eavss.surgery import skip_blocks
 from train.healing.students import Student
 from train.losses import divergence
+from train.model.adapter_trainer import AdapterTrainer
 from train.model.loading import causal_lm
 from train.model.logits import logits_at
 from train.recipe.trainer_arguments import with_values
@@ -41,7 +41,7 @@ def state_error(states: Sequence[Tensor], whole: Sequence[Tensor]) -> Tensor:
     return torch.stack(errors).mean()
 
 
-class HealingTrainer(Trainer):
+class HealingTrainer(AdapterTrainer):
     """Minimises the divergence of the cut model's next-token distributions from the whole model's.
 
     A second term is the error of the residual stream where each run of removed blocks ends: there the cut model takes
@@ -73,10 +73,17 @@ class HealingTrainer(Trainer):
         self._student = student
         self._values: dict[str, list[Tensor]] = defaultdict(list)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
-        with disable_input_dtype_casting(self.accelerator.unwrap_model(self.model), active=self.args.bf16):
-            return super().train(*args, **kwargs)
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Run one batch forward and backward.
+
+        Raises:
+            ModelError: the loss is NaN or infinite.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.require_finite(loss, inputs["batch"].input_ids[0].tolist())
+        return loss
 
     def compute_loss(
         self,

@@ -18,6 +18,7 @@ from tests.toys import VOCABULARY, arguments, tiny_model, tiny_tokenizer
 from train.healing.students import BOTH_TERMS, HealingWeights, Student, adapted_student
 from train.healing.trainer import HealingTrainer, ends_of_runs, state_error
 from train.recipe.settings import LoraSettings
+from train.runtime.errors import ModelError
 
 REMOVED = [1, 2]
 
@@ -61,6 +62,13 @@ def naive_terms(removed: Sequence[int], end: int) -> tuple[float, float]:
         state, other = wanted.hidden_states[end + 1][0], found.hidden_states[end + 1 - len(removed)][0]
         errors += ((state - other) ** 2).sum(-1) / (state**2).sum(-1)
     return float(torch.stack(divergences).mean()), float(torch.stack(errors).mean())
+
+
+def test_healing_stops_where_the_loss_is_no_number(tmp_path: Path) -> None:
+    trainer, _ = healing(tmp_path, "--lr_scheduler_type", "constant")
+    trainer.args.learning_rate = 1e30
+    with pytest.raises(ModelError, match=r"before step \d: the loss is (nan|inf) in .* learning_rate below 1e\+30"):
+        trainer.train()
 
 
 @pytest.mark.parametrize(
