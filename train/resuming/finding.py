@@ -26,7 +26,8 @@ _FREE = (
 def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = False) -> str | None:
     """Return the folder that `resume_from_checkpoint` names, or None where the run starts afresh.
 
-    `true` takes the newest whole checkpoint in the output folder, and says which broken ones it passes over.
+    `true` takes the newest whole checkpoint in the output folder, and says which broken ones it passes over. So does
+    `auto`, which starts afresh where there is none: a scheduler can then repeat one command.
 
     Args:
         recipe: the run as a recipe.
@@ -39,8 +40,13 @@ def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = Fa
     named = training.resume_from_checkpoint
     if named is None or named.lower() == "false":
         return None
-    if named.lower() == "true":
-        named = _newest_whole(Path(str(training.output_dir)))
+    if named.lower() in ("true", "auto"):
+        newest = _newest_whole(Path(str(training.output_dir)))
+        if newest is None and named.lower() == "auto":
+            return None
+        if newest is None:
+            raise RecipeError(f"resume_from_checkpoint: there is no whole checkpoint in {training.output_dir}")
+        named = newest
         manifest = read_manifest(Path(named))
     elif Path(named).is_dir():
         manifest = _whole_manifest(named)
@@ -75,14 +81,14 @@ def steps_made(checkpoint: str | None) -> int:
     return _state(checkpoint).global_step if checkpoint else 0
 
 
-def _newest_whole(folder: Path) -> str:
+def _newest_whole(folder: Path) -> str | None:
     numbers = [path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")]
     for number in sorted(map(int, filter(str.isdecimal, numbers)), reverse=True):
         checkpoint = folder / f"checkpoint-{number}"
         if not (problem := problem_of(checkpoint)):
             return str(checkpoint)
         say(f"note: {checkpoint} is passed over: {problem}")
-    raise RecipeError(f"resume_from_checkpoint: there is no whole checkpoint in {folder}")
+    return None
 
 
 def _whole_manifest(named: str) -> Manifest | None:

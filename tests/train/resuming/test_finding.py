@@ -57,6 +57,19 @@ def test_a_finished_run_is_left_alone(words: tuple[str, ...], message: str, tmp_
     assert message in str(caught.value)
 
 
+def test_auto_starts_afresh_where_there_is_nothing_to_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, training = arguments(tmp_path, "--max_steps", "20", "--resume_from_checkpoint", "auto")
+    assert find_checkpoint(training, RECIPE) is None
+    path = checkpoint(tmp_path, 10)
+    assert find_checkpoint(training, RECIPE) == str(path)
+    checkpoint(tmp_path, 12)
+    (tmp_path / "checkpoint-12" / "trainer_state.json").unlink()
+    assert find_checkpoint(training, RECIPE) == str(path)
+    assert "checkpoint-12 is passed over" in capsys.readouterr().out
+
+
 def test_more_epochs_go_on(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, 10)
     _, training = arguments(tmp_path, "--num_train_epochs", "3", "--resume_from_checkpoint", "true")

@@ -1,6 +1,9 @@
 """Commands end with one line and exit status 2 after a user's mistake, and with a traceback after ours."""
 
 import logging
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,26 @@ def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     error = capsys.readouterr().err
     assert error.startswith("stopped: ")
     assert error.count("\n") == 1
+
+
+def test_sigterm_is_one_line_and_leaves_nothing_half_done(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a scheduler sends it; `except Exception` on the way does not keep it, and `finally` runs."""
+    cleared = []
+
+    def command() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except Exception:
+            pytest.fail("it was kept")
+        finally:
+            cleared.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert exit_status(command) == 143
+    assert cleared == [True]
+    assert capsys.readouterr().err.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_command_that_ends_well_gives_zero() -> None:
