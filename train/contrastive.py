@@ -44,6 +44,7 @@ from train.runtime.command import exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.files import write_text
 from train.runtime.hardware import choose_dtype
+from train.runtime.output_lock import only_writer
 from train.selection.layers_file import LayersRecord, layers_record, write_profile
 from train.selection.scoring import score, select
 from train.training import TrainingSetup, fine_tune, make_scoring_batches, make_training_examples, make_training_pairs
@@ -190,9 +191,16 @@ def _banner(title: str) -> None:
     say(f"\n*** {title} ***")
 
 
+def command(argv: Sequence[str] | None) -> None:
+    """Parse the command line and run the job, as the only one in its output folder."""
+    args, training = parse(argv)
+    with only_writer(Path(str(training.output_dir))):
+        main(args, training)
+
+
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the job and return its exit status."""
-    return exit_status(lambda: main(*parse(argv)))
+    return exit_status(lambda: command(argv))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from train.resuming.manifest import SealCheckpoints
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.errors import RecipeError
+from train.runtime.output_lock import only_writer
 from train.runtime.seeding import random_stream
 
 
@@ -101,7 +102,9 @@ def command(argv: Sequence[str] | None) -> None:
     options, recipe = own.parse_known_args(argv)
     if options.texts < 1:
         raise RecipeError(f"--texts: {options.texts} should be 1 or more")
-    main(*parse(recipe), options)
+    args, training = parse(recipe)
+    with only_writer(Path(str(training.output_dir))):
+        main(args, training, options)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
