@@ -140,7 +140,7 @@ def _ask_base(
         write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
     if not args.decline_weight:
         return []
-    answers = own_answers(free, examples, args.decline_labels)
+    answers = own_answers(free, examples[: args.train_questions], args.decline_labels)
     write_own_answers(output, answers)
     return answers
 

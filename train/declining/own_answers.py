@@ -1,21 +1,19 @@
-"""What the base answers to its training questions, and how likely each answer is to be right."""
+"""What the base answers to its training questions, and which of these answers it should give."""
 
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from data.examples import Example
 from train.evaluation.answered import Judged
 from train.evaluation.free_answers import FreeAnswer, FreeAnswers, rule_of
 from train.evaluation.probing import FEWEST_TO_PROBE, fit_answers, is_attempt, judge_with_states, probe_layers
+from train.recipe.settings import Labels
 from train.runtime.distributed import on_main_process, say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_text
-
-Labels = Literal["judged", "probe", "both"]
 
 
 @dataclass(frozen=True)
