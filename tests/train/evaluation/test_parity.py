@@ -34,7 +34,7 @@ from train.recipe.arguments import REPOSITORY
 pytestmark = pytest.mark.slow
 ROOT = Path(os.environ.get("EAVSS_PARITY_ROOT", SAMPLES))
 MODEL = REPOSITORY / "outputs/models/smollm2-135m-instruct"
-LIMIT = 16  # questions a set, each of them compared
+LIMIT = 8  # questions a set, each of them compared
 TOLERANCE = 1e-3
 Sample = dict[str, Any]
 
