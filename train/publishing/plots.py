@@ -12,8 +12,9 @@ from train.publishing.rows import AskedRow, MetricRow
 from train.selection.own_answers import BlockRecord
 
 _LOGPROBS = (("logps/chosen", "truthful"), ("logps/rejected", "hallucinated"))
-_STYLES = ("-", "--", ":", "-.")
 _OURS, _CONTROL = "#c2410c", "#64748b"
+# One for each term of the loss.
+_STYLES = (("-", _OURS), ("--", _CONTROL), (":", _CONTROL), ("-.", _CONTROL), ("-", _CONTROL))
 
 
 def plot_training(log: Sequence[Mapping[str, float]], weights: Mapping[str, float]) -> bytes:
@@ -27,7 +28,8 @@ def plot_training(log: Sequence[Mapping[str, float]], weights: Mapping[str, floa
     figure = Figure(figsize=(6, 5), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True)
-    trained = [term for term in TERMS if weights[term.name] > 0]
+    # A run of an earlier version has no weights of terms that are newer.
+    trained = [term for term in TERMS if weights.get(term.name, 0.0) > 0]
     _draw_curves(above, "loss", [(f"loss/{term.name}", term.label) for term in trained], log)
     _draw_curves(below, "log-probability", _LOGPROBS, log)
     below.set_xlabel("step")
@@ -35,10 +37,10 @@ def plot_training(log: Sequence[Mapping[str, float]], weights: Mapping[str, floa
 
 
 def _draw_curves(axes: Axes, title: str, curves: Sequence[tuple[str, str]], log: Sequence[Mapping[str, float]]) -> None:
-    for (name, label), style in zip(curves, _STYLES, strict=False):
+    for (name, label), (style, color) in zip(curves, _STYLES, strict=False):
         points = [(entry["step"], entry[name]) for entry in log if name in entry]
         if points:
-            axes.plot(*zip(*points, strict=True), style, color=_OURS if style == "-" else _CONTROL, label=label)
+            axes.plot(*zip(*points, strict=True), linestyle=style, color=color, label=label)
     axes.set_ylabel(title)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
