@@ -3,14 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
 from data.sources import DataSource
 from eavss.asking import FEW_SHOT
-from eavss.confidence import KINDS, PROBE, Calibration, FittedProbe, calibrate
+from eavss.confidence import KINDS, PROBE, Calibration, calibrate
 from train.evaluation.answered import Judged
 from train.evaluation.benchmarks import Benchmark, own_name
 from train.evaluation.free_answers import FreeAnswers, rule_of
@@ -74,31 +73,11 @@ def calibrate_sets(
         )
     pooled = [each for answered in given.values() for each in answered]
     parts = {**given, **({POOLED: pooled} if len(given) > 1 else {})}
-    probes = _probes(given)
-    found = {
-        name: _calibrate(name, answered, free.encoder.prompt_style, probes.get(name))
-        for name, answered in parts.items()
-    }
+    found = {name: _calibrate(name, answered, free.encoder.prompt_style) for name, answered in parts.items()}
     return {name: calibration for name, calibration in found.items() if calibration is not None}
 
 
-def _probes(given: Mapping[str, Sequence[Judged]]) -> Mapping[str, FittedProbe | None]:
-    """Fit a probe on the answers to each set, and one on all of them, for sets that have too few right answers."""
-    attempted = {name: attempts(answered) for name, answered in given.items()}
-    own = {name: fit_answers(of_set) for name, of_set in attempted.items()}
-    fitted = fit_answers([each for of_set in attempted.values() for each in of_set])
-    if fitted is None:
-        return own
-    confidences = iter(fitted.confidences)
-    shared = {
-        name: FittedProbe(fitted.probe, list(islice(confidences, len(of_set)))) for name, of_set in attempted.items()
-    }
-    return {name: own[name] or shared[name] for name in given} | {POOLED: fitted}
-
-
-def _calibrate(
-    name: str, answered: Sequence[Judged], prompt_style: str, fitted: FittedProbe | None
-) -> Calibration | None:
+def _calibrate(name: str, answered: Sequence[Judged], prompt_style: str) -> Calibration | None:
     attempted = attempts(answered)
     right = [each.verdict == "right" for each in attempted]
     if not any(right):
@@ -106,7 +85,7 @@ def _calibrate(
         return None
     confidences = [each.confidence for each in attempted if each.confidence is not None]
     prompt = None if prompt_style == "chat" else FEW_SHOT
-    return calibrate(confidences, right, len(answered), prompt=prompt, dataset=name, fitted=fitted)
+    return calibrate(confidences, right, len(answered), prompt=prompt, dataset=name, fitted=fit_answers(attempted))
 
 
 def answer_evaluated(

@@ -267,24 +267,6 @@ def test_a_block_that_knows_becomes_the_confidence() -> None:
     assert calibrate_sets(free, benchmarks, settings, [])["triviaqa"].probe is None
 
 
-def test_the_sets_share_a_probe() -> None:
-    """What one set alone has too few right answers for, all of them together have enough for."""
-    settings = replace(SETTINGS, sets=("triviaqa", "sciq"), calibration_questions=60)
-    benchmarks = load_benchmarks(settings, seed=0)
-    alone = {
-        name: calibrate_sets(
-            cast(FreeAnswers, Knowing("{}", "xyzzy", "xyzzy", "xyzzy")), benchmarks[number:][:1], settings, [], [5, 7]
-        )[name]
-        for number, name in enumerate(settings.sets)
-    }
-    assert [each.probe for each in alone.values()] == [None, None]
-    free = cast(FreeAnswers, Knowing("{}", "xyzzy", "xyzzy", "xyzzy"))
-    together = calibrate_sets(free, benchmarks, settings, [], [5, 7])
-    assert together["triviaqa"].probe == together["sciq"].probe == together[POOLED].probe is not None
-    assert together["triviaqa"].right == alone["triviaqa"].right == 15
-    assert min(each.auroc or 0 for each in together.values()) > 0.95
-
-
 def test_evaluation_questions_are_answered_where_something_is_calibrated() -> None:
     """States are read for a probe alone, and only the sets that are asked freely are asked."""
     answering = Answering("{}", "xyzzy")
