@@ -7,11 +7,12 @@ rules in words, and how often they agree with labels by hand.
 
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 from data.answers import ARTICLES, answer_forms, is_same_answer
 
 Verdict = Literal["right", "wrong", "declined", "empty"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 _KNOW = (
     r"(?:know|say|tell|answer|recall|remember|determine|verify|confirm|provide|find|identify|be sure|be certain|help|"

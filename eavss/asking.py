@@ -28,14 +28,14 @@ SHOTS = (
 )
 
 
+# How a model that is trained to decline says so.
+WORDINGS = ("I don't know", "I don't know the answer", "I'm not sure", "I am not sure")
 # What asks the model to decline, and the questions that show how. They stand second and fifth among the others.
 ASK_TO_DECLINE = "Answer the question. If you are not sure of the answer, say: I don't know."
 _DECLINED = (
     ("What did the neighbours across the street have for lunch yesterday?", "I don't know"),
     ("who will win the cup final in ninety years", "I don't know"),
 )
-# How a model that is trained to decline says so.
-WORDINGS = ("I don't know", "I don't know the answer", "I'm not sure", "I am not sure")
 SHOTS_THAT_DECLINE = (SHOTS[0], _DECLINED[0], *SHOTS[1:3], _DECLINED[1], *SHOTS[3:])
 
 

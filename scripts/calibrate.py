@@ -18,8 +18,9 @@ from typing import TypedDict
 
 from transformers import TrainingArguments, set_seed
 
-from train.evaluation.answered import Answered, Judged
-from train.evaluation.benchmarks import load_benchmarks
+from data.judge import VERDICTS
+from train.evaluation.answered import Judged, shares
+from train.evaluation.benchmarks import asked_freely, load_benchmarks
 from train.evaluation.calibration import (
     answer_evaluated,
     aurocs,
@@ -29,12 +30,10 @@ from train.evaluation.calibration import (
     write_confidence,
 )
 from train.evaluation.evaluate import free_answers
-from train.evaluation.free_answers import rule_of
 from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
-from train.publishing.rows import VERDICTS
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status
@@ -71,7 +70,7 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
     if Path(str(training.output_dir)).is_file():
         raise RecipeError(f"output_dir: {training.output_dir} is a file; it should be a folder")
     tokenizer = load_tokenizer(args.base_model)
-    benchmarks = [each for each in load_benchmarks(settings, training.seed) if rule_of(each.questions[0].example)]
+    benchmarks = asked_freely(load_benchmarks(settings, training.seed))
     base = load_model(args.base_model, training)
     model = base if adapter is None else load_adapter(base, adapter)
     free = free_answers(model, tokenizer, settings)
@@ -90,12 +89,6 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
         "aurocs": {name: calibration.aurocs for name, calibration in calibrations.items()},
         "confidence": found,
     }
-
-
-def shares(answers: list[Judged]) -> dict[str, float]:
-    """Return the share of each verdict, and the figures that only a set has."""
-    verdicts: list[str] = [answer.verdict for answer in answers]
-    return {verdict: verdicts.count(verdict) / len(answers) for verdict in VERDICTS} | Answered.of(answers).metrics()
 
 
 def asked_table(answers: dict[str, list[Judged]]) -> str:

@@ -17,17 +17,17 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
+from data.judge import VERDICTS
 from eavss.asking import WORDINGS
 from train.batching.encoding import Encoder
 from train.comparison.runs import Run
 from train.comparison.trl_sft import refusal_aware_rows, steps_for, train_refusal_aware
-from train.evaluation.answered import Answered, judge_answers
-from train.evaluation.benchmarks import Benchmark, load_benchmarks
-from train.evaluation.free_answers import FreeAnswers, asking_encoder, rule_of
+from train.evaluation.answered import judge_answers, shares
+from train.evaluation.benchmarks import Benchmark, asked_freely, load_benchmarks
+from train.evaluation.free_answers import FreeAnswers, asking_encoder
 from train.model.adapter_files import save_adapter
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
-from train.publishing.rows import VERDICTS
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.trainer_arguments import with_values
@@ -36,6 +36,8 @@ from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
 
 _WORDING = WORDINGS[0]
+# The figures of the table, and the widths of their columns.
+_COLUMNS = (*((verdict, 10) for verdict in VERDICTS), ("auroc", 12), ("wrong_at_60", 12))
 
 
 def train_rival(
@@ -59,12 +61,9 @@ def train_rival(
 def line(name: str, benchmark: Benchmark, free: FreeAnswers) -> str:
     """Ask a model the questions of a set, and return what it says as a line of the table."""
     examples = [question.example for question in benchmark.questions]
-    answers = judge_answers(examples, free(examples, f"{name}: {benchmark.name}"))
-    verdicts: list[str] = [answer.verdict for answer in answers]
-    metrics = Answered.of(answers).metrics()
-    shares = "".join(f"{verdicts.count(verdict) / len(answers):>10.3f}" for verdict in VERDICTS)
-    values = "".join(f"{metrics[key]:>12.3f}" if key in metrics else f"{'-':>12}" for key in ("auroc", "wrong_at_60"))
-    return f"{benchmark.name:<10} {name:<10} {len(answers):>5}{shares}{values}"
+    found = shares(judge_answers(examples, free(examples, f"{name}: {benchmark.name}")))
+    values = "".join(f"{found[key]:>{width}.3f}" if key in found else f"{'-':>{width}}" for key, width in _COLUMNS)
+    return f"{benchmark.name:<10} {name:<10} {len(examples):>5}{values}"
 
 
 def main(run: Run, args: EavssArguments, training: TrainingArguments) -> None:
@@ -72,9 +71,7 @@ def main(run: Run, args: EavssArguments, training: TrainingArguments) -> None:
     set_seed(training.seed)
     tokenizer = load_tokenizer(args.base_model)
     encoder = asking_encoder(Encoder(tokenizer, args.prompt_style, args.max_length))
-    benchmarks = [
-        each for each in load_benchmarks(args.evaluation, training.seed) if rule_of(each.questions[0].example)
-    ]
+    benchmarks = asked_freely(load_benchmarks(args.evaluation, training.seed))
     require(bool(benchmarks), "evaluate_on", args.evaluate_on, "nq, sciq or triviaqa, which are asked freely")
     model = load_model(args.base_model, training)
     lines: list[str] = []

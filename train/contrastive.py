@@ -5,7 +5,6 @@
 Plain `python train/contrastive.py ...` works too, on one process.
 """
 
-import json
 import platform
 import sys
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ from train.recipe.provenance import command_line, recipe_text
 from train.resuming.finding import find_checkpoint
 from train.runtime.command import exit_status
 from train.runtime.distributed import from_main, on_main_process, say
-from train.runtime.files import write_text
+from train.runtime.files import write_json_lines, write_text
 from train.runtime.hardware import choose_dtype
 from train.runtime.output_lock import only_writer
 from train.selection.layers_file import LayersRecord, layers_record, write_profile
@@ -118,8 +117,7 @@ def _begin(args: EavssArguments, training: TrainingArguments) -> tuple[str | Non
 @on_main_process
 def _write_inputs(output: Path, examples: list[Example], recipe: str) -> None:
     """Write down what the run learns from, and the recipe that it follows."""
-    lines = (json.dumps(example.to_json(), ensure_ascii=False) + "\n" for example in examples)
-    write_text(output / "training_examples.jsonl", "".join(lines))
+    write_json_lines(output / "training_examples.jsonl", (example.to_json() for example in examples))
     write_text(output / "recipe.yaml", recipe)
 
 

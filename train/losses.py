@@ -50,7 +50,8 @@ def declining(chosen: Tensor, rejected: Tensor) -> Tensor:
         chosen, rejected: (B,) log-probabilities summed over tokens: of an own answer that is right and of declining, or
             of declining and of an own answer that is wrong.
     """
-    return -F.logsigmoid(chosen - rejected).mean()
+    nothing = torch.zeros_like(chosen)
+    return dpo(chosen, rejected, nothing, nothing, beta=1.0)
 
 
 def infonce(anchors: Tensor, positives: Tensor, hallucinated: Tensor, temperature: float) -> Tensor:

@@ -13,7 +13,6 @@ from eavss.selectors import Selection
 from train.base.block_inputs import size_in_bytes, tokens_to_read
 from train.batching.packing import Packer
 from train.batching.pairs import ContrastPairs
-from train.batching.pieces import begun_by
 from train.model.lora import lora_parameters
 from train.recipe.settings import LoraSettings
 from train.runtime.distributed import say
@@ -73,7 +72,6 @@ def pair_costs(
         texts: the texts to replay.
     """
     groups = [part for pair in pairs for part in packer.groups([pair.sequences])]
-    begun = any(begun_by(group[0].prompt, packer.preamble) for group in groups)
     predicted = sum(len(s) - s.answer_start for pair in pairs for s in (pair.chosen, pair.rejected))
     forward, sequences = forward_costs(model), pairs.sequences()
     of_pairs = forward.reading(tokens_to_read(sequences, packer.preamble), sum(len(s.answer) for s in sequences))
@@ -87,7 +85,7 @@ def pair_costs(
         reading=of_pairs + of_texts,
         replayed=written / len(texts) if texts else 0,
         cache_bytes=size_in_bytes(model, sequences, packer.preamble),
-        preamble=len(packer.preamble) if begun else 0,
+        preamble=len(packer.preamble),
     )
 
 

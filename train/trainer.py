@@ -67,12 +67,12 @@ class ContrastiveTrainer(AdapterTrainer):
             checkpoint_activations(model, selection.lowest, options if isinstance(options, dict) else None)
         super().__init__(
             model=model,
-            args=_own_arguments(training),
-            train_dataset=pairs,
-            data_collator=lambda pairs: {"pairs": pairs},
-            processing_class=tokenizer,
+            # The Trainer's own recomputation would cover the frozen blocks too.
+            training=with_values(training, activation_checkpointing=False),
+            texts=pairs,
+            collate=lambda pairs: {"pairs": pairs},
+            tokenizer=tokenizer,
         )
-        self.model_accepts_loss_kwargs = False  # our loss is a mean over the micro-batch
         self._selection = selection
         self._weights = weights
         self._base = base
@@ -208,14 +208,3 @@ class ContrastiveTrainer(AdapterTrainer):
         totals = self.accelerator.reduce(torch.tensor(rows, device=self.args.device), reduction="sum")
         self._values.clear()
         return {name: (total / count).item() for name, (total, count) in zip(_LOGGED, totals, strict=True) if count}
-
-
-def _own_arguments(training: TrainingArguments) -> TrainingArguments:
-    """Return a copy of the arguments with what the Trainer must not do by itself switched off."""
-    return with_values(
-        training,
-        push_to_hub=False,  # a run is pushed once, by train.publishing, without its resume state
-        remove_unused_columns=False,  # the pairs are no columns of the model's
-        label_names=[],
-        activation_checkpointing=False,  # the Trainer's own would cover the frozen blocks too
-    )

@@ -125,9 +125,10 @@ class TrainingSetup:
         self.tokenizer = tokenizer
         self.pairs = pairs
         self.args = args
-        self._packer = Packer.of(model, args.pack_answers, pairs.sequences())
+        sequences = pairs.sequences()
+        self._packer = Packer.of(model, args.pack_answers, sequences)
         texts = write_replay_texts(model, tokenizer, seed) if args.replay_weight else []
-        self._reader = BaseReader(model, self._packer, pairs.sequences(), texts, args.eval_token_budget)
+        self._reader = BaseReader(model, self._packer, sequences, texts, args.eval_token_budget)
         self.costs = pair_costs(model, pairs, texts, self._packer, args.lora)
 
     def cached_at(self, selection: Selection) -> int | None:

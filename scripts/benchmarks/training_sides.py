@@ -18,7 +18,8 @@ from eavss.selectors import Selection
 from scripts.benchmarks.measuring import Work
 from train.batching import packing
 from train.batching.pairs import ContrastPairs
-from train.comparison.trl_dpo import dpo_trainer, keep_activations
+from train.comparison.trl_config import keep_activations
+from train.comparison.trl_dpo import dpo_trainer
 from train.model.logits import logits_at, target_logprobs
 from train.recipe.arguments import EavssArguments
 from train.trainer import ContrastiveTrainer

@@ -77,20 +77,22 @@ def _size(prompt: tuple[int, ...], tail: tuple[int, ...], preamble: tuple[int, .
     return len(tail) or len(prompt) - begun_by(prompt, preamble)
 
 
+def _total(offsets: Pieces, preamble: tuple[int, ...]) -> int:
+    return sum(_size(prompt, tail, preamble) for prompt, tail in offsets)
+
+
 def tokens_to_read(sequences: Sequence[TokenSequence], preamble: tuple[int, ...] = ()) -> int:
     """Count the tokens of the sequences, each prompt once, and the preamble once for all of them."""
-    return sum(_size(prompt, tail, preamble) for prompt, tail in offsets_of(sequences, preamble))
+    return _total(offsets_of(sequences, preamble), preamble)
 
 
-def shape_of(
-    model: PreTrainedModel, sequences: Sequence[TokenSequence], preamble: tuple[int, ...] = ()
-) -> tuple[int, int]:
+def shape_of(model: PreTrainedModel, offsets: Pieces, preamble: tuple[int, ...] = ()) -> tuple[int, int]:
     """Return the shape of a cache's states, (tokens, H)."""
     hidden: int = model.config.get_text_config(decoder=True).hidden_size
-    return tokens_to_read(sequences, preamble), hidden
+    return _total(offsets, preamble), hidden
 
 
 def size_in_bytes(model: PreTrainedModel, sequences: Sequence[TokenSequence], preamble: tuple[int, ...] = ()) -> int:
     """Return the size on disk of a cache of the sequences, in bytes."""
-    tokens, hidden = shape_of(model, sequences, preamble)
+    tokens, hidden = shape_of(model, offsets_of(sequences, preamble), preamble)
     return tokens * hidden * model.dtype.itemsize

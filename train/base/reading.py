@@ -76,7 +76,6 @@ class BaseReader:
         self._of_texts = self._batches([[text] for text in texts], token_budget)
         self._in_order = [sequence for group in together for sequence in group]  # whatever the token budget
         self._offsets = offsets_of([*sequences, *texts], packer.preamble)
-        self._shape = shape_of(model, [*sequences, *texts], packer.preamble)
         self._known: BaseOutputs | None = None
         self._found: dict[int | None, BaseOutputs] = {}
 
@@ -102,7 +101,7 @@ class BaseReader:
 
     def _read_cached(self, layer: int, limit_bytes: float) -> BaseOutputs:
         """Map the cache that an earlier run has left, or fill a new one."""
-        shape = self._shape
+        shape = shape_of(self._model, self._offsets, self._packer.preamble)
         key = from_main(lambda: self._key(layer))
         folder = cache_folder() / "prefix" / key
         kept = from_main(lambda: kept_references(folder))

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from trl import DPOConfig, DPOTrainer
 
 from train.batching.pairs import ContrastPairs
+from train.comparison.trl_config import trl_config
 from train.losses import LossWeights
 from train.model.lora import lora_config
 from train.recipe.settings import LoraSettings
@@ -36,12 +37,6 @@ def dpo_trainer(
     )
 
 
-def keep_activations(config: DPOConfig) -> DPOConfig:
-    """Switch off the recomputation of activations in the backward pass, which TRL switches on by default."""
-    config.activation_checkpointing = config.gradient_checkpointing = False
-    return config
-
-
 def dpo_config(training: TrainingArguments, weights: LossWeights, *, steps: int, pairs: int) -> DPOConfig:
     """Return TRL's arguments for a run's loss and schedule, with references that are computed beforehand.
 
@@ -51,22 +46,13 @@ def dpo_config(training: TrainingArguments, weights: LossWeights, *, steps: int,
         steps: the number of optimiser steps.
         pairs: the number of pairs in a step.
     """
-    config = DPOConfig(
-        output_dir=training.output_dir,
-        max_steps=steps,
-        per_device_train_batch_size=pairs,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.lr_scheduler_type,
-        warmup_steps=training.warmup_steps,
-        max_grad_norm=training.max_grad_norm,
-        seed=training.seed,
+    return trl_config(
+        DPOConfig,
+        training,
+        steps=steps,
+        batch=pairs,
         beta=weights.beta,
         loss_type=["sigmoid", "sft"],
         loss_weights=[weights.dpo, weights.ce],
         precompute_ref_log_probs=True,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=training.use_cpu,
-        bf16=training.bf16,
     )
-    return keep_activations(config)

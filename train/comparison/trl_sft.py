@@ -1,6 +1,5 @@
 """TRL's SFTTrainer on refusal-aware data, as R-Tuning has it (Zhang et al., 2024, arXiv 2311.09677)."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -14,6 +13,8 @@ from data.examples import Example
 from eavss.blocks import find_blocks
 from eavss.costs import forward_costs
 from train.batching.encoding import Encoder
+from train.comparison.trl_config import trl_config
+from train.declining.own_answers import read_verdicts
 from train.model.lora import lora_config, lora_parameters
 from train.recipe.settings import LoraSettings
 from train.runtime.errors import RecipeError
@@ -38,11 +39,7 @@ def refusal_aware_rows(path: Path, examples: Sequence[Example], encoder: Encoder
     Raises:
         RecipeError: the file is missing or another one.
     """
-    try:
-        own = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        right = {(row["dataset"], row["question"]): bool(row["right"]) for row in own}
-    except (OSError, ValueError, TypeError, KeyError):
-        raise RecipeError(f"{path} does not hold a run's own answers; decline_weight writes them") from None
+    right = read_verdicts(path)
     space = "" if encoder.prompt_style == "chat" else " "
     rows: list[Row] = []
     for example in examples:
@@ -90,24 +87,9 @@ def train_refusal_aware(
     Args:
         training: its steps, batch, learning rate and schedule.
     """
-    config = SFTConfig(
-        output_dir=training.output_dir,
-        max_steps=training.max_steps,
-        per_device_train_batch_size=training.per_device_train_batch_size,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.lr_scheduler_type,
-        warmup_steps=training.warmup_steps,
-        max_grad_norm=training.max_grad_norm,
-        seed=training.seed,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=training.use_cpu,
-        bf16=training.bf16,
-    )
-    config.activation_checkpointing = config.gradient_checkpointing = False
     trainer = SFTTrainer(
         model,
-        args=config,
+        args=trl_config(SFTConfig, training, steps=training.max_steps, batch=training.per_device_train_batch_size),
         train_dataset=datasets.Dataset.from_list(list(rows)),
         processing_class=tokenizer,
         peft_config=lora_config(model, range(len(find_blocks(model).modules)), lora),

@@ -13,7 +13,7 @@ from train.evaluation.probing import FEWEST_TO_PROBE, fit_answers, is_attempt, j
 from train.recipe.settings import Labels
 from train.runtime.distributed import on_main_process, say
 from train.runtime.errors import RecipeError
-from train.runtime.files import write_text
+from train.runtime.files import write_json_lines
 
 
 @dataclass(frozen=True)
@@ -105,4 +105,17 @@ def write_own_answers(folder: Path, answers: Sequence[OwnAnswer]) -> None:
         }
         for answer in answers
     )
-    write_text(folder / "own_answers.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_json_lines(folder / "own_answers.jsonl", rows)
+
+
+def read_verdicts(path: Path) -> dict[tuple[str, str], bool]:
+    """Read an `own_answers.jsonl`, and return whether each answer is right, by set and question.
+
+    Raises:
+        RecipeError: the file is missing, or another one.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {(row["dataset"], row["question"]): bool(row["right"]) for row in rows}
+    except (OSError, ValueError, TypeError, KeyError):
+        raise RecipeError(f"{path} does not hold a run's own answers; decline_weight writes them") from None

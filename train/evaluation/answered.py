@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.examples import Example
-from data.judge import Verdict, judge
+from data.judge import VERDICTS, Verdict, judge
 from eavss.confidence import Confidence
 from train.evaluation.free_answers import FreeAnswer
 from train.evaluation.records import QuestionRecord
@@ -48,6 +48,13 @@ def judged_answers(records: Sequence[QuestionRecord]) -> list[Judged]:
         Judged(record["verdict"], None if record["confidence"] is None else Confidence(**record["confidence"]))
         for record in records
     ]
+
+
+def shares(answers: Sequence[Judged]) -> dict[str, float]:
+    """Return the share of each verdict, and the figures that only a set has."""
+    verdicts = [answer.verdict for answer in answers]
+    counted: dict[str, float] = {verdict: verdicts.count(verdict) / len(answers) for verdict in VERDICTS}
+    return counted | Answered.of(answers).metrics()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
 from data.hallucinations import with_similar_answers
 from data.sets import SETS, leading_metric
+from train.evaluation.free_answers import rule_of
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
 from train.evaluation.metrics import contrast, multiple_choice, ranking, single_choice
 from train.recipe.settings import EvaluationSettings
@@ -83,6 +84,11 @@ class Benchmark:
 
     def __str__(self) -> str:
         return f"{self.name} ({len(self.questions)})"
+
+
+def asked_freely(benchmarks: Sequence[Benchmark]) -> list[Benchmark]:
+    """Return those whose questions have a rule to judge free answers."""
+    return [benchmark for benchmark in benchmarks if rule_of(benchmark.questions[0].example) is not None]
 
 
 def load_benchmarks(settings: EvaluationSettings, seed: int) -> list[Benchmark]:

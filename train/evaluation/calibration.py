@@ -11,8 +11,8 @@ from data.sources import DataSource
 from eavss.asking import FEW_SHOT
 from eavss.confidence import KINDS, PROBE, Calibration, calibrate
 from train.evaluation.answered import Judged
-from train.evaluation.benchmarks import Benchmark, own_name
-from train.evaluation.free_answers import FreeAnswers, rule_of
+from train.evaluation.benchmarks import Benchmark, asked_freely, own_name
+from train.evaluation.free_answers import FreeAnswers
 from train.evaluation.probing import attempts, fit_answers, judge_with_states
 from train.evaluation.records import Carried, Kept
 from train.recipe.settings import EvaluationSettings
@@ -60,9 +60,7 @@ def calibrate_sets(
     evaluated = [question.example for benchmark in benchmarks for question in benchmark.questions]
     taken = {normalise_question(example.question) for example in (*trained, *evaluated)}
     given: dict[str, list[Judged]] = {}
-    for benchmark in benchmarks:
-        if rule_of(benchmark.questions[0].example) is None:
-            continue
+    for benchmark in asked_freely(benchmarks):
         try:
             examples = calibration_questions(settings.source, benchmark.dataset, settings.calibration_questions, taken)
         except DataError as error:
@@ -101,11 +99,10 @@ def answer_evaluated(
     if free is None or not calibrations:
         return {}
     layers = sorted({each.probe.layer for each in calibrations.values() if each.probe is not None})
-    asked = {each.name: [question.example for question in each.questions] for each in benchmarks}
+    asked = {each.name: [question.example for question in each.questions] for each in asked_freely(benchmarks)}
     return {
         name: judge_with_states(free, examples, free(examples, f"asking {name}"), layers)
         for name, examples in asked.items()
-        if rule_of(examples[0]) is not None
     }
 
 

@@ -1,13 +1,12 @@
 """Compare two evaluations of the same questions, and write both down question by question."""
 
-import json
 from pathlib import Path
 
 from train.evaluation.answered import Answered, compare_answered, judged_answers, over_declined
 from train.evaluation.evaluate import Evaluation, mean_metrics
 from train.evaluation.records import BenchmarkResult, Comparison, QuestionRecord
 from train.evaluation.statistics import compare
-from train.runtime.files import write_text
+from train.runtime.files import write_json_lines
 
 
 def compare_evaluations(before: Evaluation, after: Evaluation, seed: int) -> Comparison:
@@ -62,8 +61,7 @@ def write_items(folder: Path, evaluations: dict[str, Evaluation]) -> None:
             {"question": record["question"]} | {label: e.records[name][number] for label, e in evaluations.items()}
             for number, record in enumerate(records)
         ]
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_text(folder / item_file(name), text)
+        write_json_lines(folder / item_file(name), lines)
 
 
 def item_file(name: str) -> str:

@@ -4,7 +4,6 @@ A question is known, unknown or in between by its share of right answers, as in 
 2311.09677) and Gekhman et al. (2024, arXiv 2405.05904).
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -18,7 +17,7 @@ from eavss.reliability import auroc
 from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.model.written_store import reuse_or_write
 from train.runtime.distributed import on_main_process, say
-from train.runtime.files import write_text
+from train.runtime.files import write_json_lines
 
 Label = Literal["known", "between", "unknown"]
 # From this share of right answers on a question counts as known.
@@ -123,4 +122,4 @@ def summary(found: Sequence[Knowledge]) -> str:
 def write_knowledge(folder: Path, found: Sequence[Knowledge]) -> None:
     """Write `knowledge.jsonl`, and say how much is known."""
     say(summary(found))
-    write_text(folder / "knowledge.jsonl", "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in found))
+    write_json_lines(folder / "knowledge.jsonl", found)

@@ -17,7 +17,6 @@ from train.losses import divergence
 from train.model.adapter_trainer import AdapterTrainer
 from train.model.loading import causal_lm
 from train.model.logits import logits_at
-from train.recipe.trainer_arguments import with_values
 
 
 class Reading(NamedTuple):
@@ -64,12 +63,11 @@ class HealingTrainer(AdapterTrainer):
     ) -> None:
         super().__init__(
             model=student.model,
-            args=with_values(training, push_to_hub=False, remove_unused_columns=False, label_names=[]),
-            train_dataset=cast(Dataset[TokenSequence], list(texts)),
-            data_collator=lambda sequences: {"batch": pad(sequences)},
-            processing_class=tokenizer,
+            training=training,
+            texts=cast(Dataset[TokenSequence], list(texts)),
+            collate=lambda sequences: {"batch": pad(sequences)},
+            tokenizer=tokenizer,
         )
-        self.model_accepts_loss_kwargs = False
         self._student = student
         self._values: dict[str, list[Tensor]] = defaultdict(list)
 

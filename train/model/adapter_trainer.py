@@ -4,15 +4,49 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, Trainer
+from torch.utils.data import Dataset
+from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
+from train.recipe.trainer_arguments import with_values
 from train.runtime.errors import ModelError
 
 
 class AdapterTrainer(Trainer):
-    """Transformers' Trainer for a model with LoRA."""
+    """Transformers' Trainer for a model with LoRA, whose batches are ours.
+
+    Args:
+        model: what is trained.
+        training: the Trainer's arguments, which are left as they are.
+        texts: what batches are drawn from.
+        collate: makes the keyword `inputs` of `compute_loss` from a batch of them.
+        tokenizer: saved with each checkpoint.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: PreTrainedModel | PeftModel,
+        training: TrainingArguments,
+        texts: Dataset[Any],
+        collate: DataCollator,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=with_values(
+                training,
+                push_to_hub=False,  # a run is pushed once, by train.publishing, without its resume state
+                remove_unused_columns=False,  # what we train on are no columns of the model's
+                label_names=[],
+            ),
+            train_dataset=texts,
+            data_collator=collate,
+            processing_class=tokenizer,
+        )
+        self.model_accepts_loss_kwargs = False  # our loss is a mean over the micro-batch
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from data.judge import VERDICTS
 from eavss.reliability import risk_coverage
 from train.evaluation.compare import write_items
 from train.evaluation.evaluate import Evaluation
 from train.evaluation.statistics import Change
 from train.publishing.plots import plot_asked, plot_changes, plot_risk, plot_training
-from train.publishing.rows import DERIVED, VERDICTS, AskedRow, asked_rows, footnotes, metric_rows
+from train.publishing.rows import DERIVED, AskedRow, asked_rows, footnotes, metric_rows
 from train.publishing.run_folder import Item, QuestionRecord, Results, Run
 from train.runtime.distributed import on_main_process
 from train.runtime.files import write_json, write_text

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from data.judge import VERDICTS
 from train.evaluation.metrics import JUDGED
 from train.evaluation.statistics import Change
 from train.publishing.run_folder import Results
@@ -30,7 +31,6 @@ class MetricRow:
     question_gain: Change | None
 
 
-VERDICTS = ("right", "wrong", "declined", "empty")
 # Metrics that the terminal leaves to the report, since they follow from the verdicts.
 DERIVED = (
     *VERDICTS,

@@ -42,12 +42,11 @@ def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = Fa
         return None
     if named.lower() in ("true", "auto"):
         newest = _newest_whole(Path(str(training.output_dir)))
-        if newest is None and named.lower() == "auto":
-            return None
         if newest is None:
+            if named.lower() == "auto":
+                return None
             raise RecipeError(f"resume_from_checkpoint: there is no whole checkpoint in {training.output_dir}")
-        named = newest
-        manifest = read_manifest(Path(named))
+        named, manifest = newest, read_manifest(Path(newest))
     elif Path(named).is_dir():
         manifest = _whole_manifest(named)
     else:

@@ -9,7 +9,7 @@ from trl import DPOConfig
 from tests.toys import EXAMPLES, tiny_model
 from train.batching.encoding import Encoder
 from train.batching.pairs import make_pairs
-from train.comparison.trl_dpo import dpo_trainer, keep_activations
+from train.comparison.trl_dpo import dpo_trainer
 from train.model.lora import trainable_blocks
 from train.recipe.settings import LoraSettings
 
@@ -36,10 +36,3 @@ def test_trl_trains_the_blocks_and_pairs_that_it_is_given(
     for row, pair in zip(trainer.train_dataset, pairs, strict=True):
         assert row["prompt_ids"] + row["chosen_ids"] == list(pair.chosen.ids)
         assert row["prompt_ids"] + row["rejected_ids"] == list(pair.rejected.ids)
-
-
-def test_recomputation_is_switched_off(config: DPOConfig) -> None:
-    assert config.gradient_checkpointing
-    kept = keep_activations(config)
-    assert not kept.gradient_checkpointing
-    assert not kept.activation_checkpointing
