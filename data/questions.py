@@ -3,18 +3,20 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data.columns import as_text, described, texts
+from data.columns import as_text, described, text, texts
 from data.conversations import asked
 from data.examples import Example
 
 ANSWERS = "answers"
+PASSAGE = "passage"
 
 
 def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
     """Make an example from each row {"prompt": "Who wrote Emma?", "answers": ["Jane Austen", "Austen"]}.
 
     The prompt is a question, or messages as in `data.conversations`; `prompt_style` poses it. Rows of one prompt are
-    one question, and any of its answers counts as right. The first one is the best.
+    one question, and any of its answers counts as right. The first one is the best. A row may also have a `passage`
+    that holds the answer; with another passage it is another question.
 
     Args:
         name: the path or Hub id of the data, for `Example.dataset`.
@@ -22,7 +24,7 @@ def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
     Raises:
         ValueError: a row has no prompt or no answer, or a value is of another type.
     """
-    found: dict[tuple[str, str], dict[str, None]] = {}
+    found: dict[tuple[str, str, str], dict[str, None]] = {}
     for row in rows:
         if row.get("prompt") in (None, "", []):
             raise ValueError(f"no prompt; each row needs a prompt and {ANSWERS}")
@@ -31,8 +33,9 @@ def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
         if not any(answer.strip() for answer in given):
             raise ValueError(f"{ANSWERS} is {described(value)}, where a right answer or a list of some would be right")
         prompt = asked(row["prompt"])
-        found.setdefault((prompt.text, prompt.system), {}).update(dict.fromkeys(a for a in given if a.strip()))
+        passage = "" if row.get(PASSAGE) is None else text(row, PASSAGE).strip()
+        found.setdefault((prompt.text, prompt.system, passage), {}).update(dict.fromkeys(a for a in given if a.strip()))
     return [
-        Example(name, question, tuple(answers), aliases=tuple(answers), system=system)
-        for (question, system), answers in found.items()
+        Example(name, question, tuple(answers), aliases=tuple(answers), support=passage, system=system)
+        for (question, system, passage), answers in found.items()
     ]

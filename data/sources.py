@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import datasets
 from huggingface_hub.errors import HfHubHTTPError
@@ -20,6 +20,8 @@ SAMPLES = Path(__file__).parent / "samples"
 
 # Which split of a set with several is evaluated on.
 EvaluationSplit = Literal["test", "validation"]
+
+T = TypeVar("T")
 
 _UNREADABLE = (datasets.exceptions.DatasetGenerationError, ValueError, OSError)
 
@@ -80,7 +82,7 @@ class DataSource:
         known = SETS.get(dataset)
         if known is None or self.validation_share or known.train_split == self.evaluated_split(known):
             return self.split(dataset).evaluation
-        return self._set_examples(known, self.evaluated_split(known))
+        return self.converted(known, self.evaluated_split(known), known.examples)
 
     def split(self, dataset: str) -> Split:
         """Load the training and evaluation examples of `dataset`.
@@ -95,7 +97,7 @@ class DataSource:
             split = self._split_of_set(SETS[dataset])
         else:
             rows, where = _own_rows(dataset, self.root)
-            found = _examples(lambda counted: _own_examples(counted, dataset), rows, where)
+            found = _converted(lambda counted: _own_examples(counted, dataset), rows, where)
             split = _require_both(_split_by_hash(found, self.evaluation_share), where)
         if not self.validation_share:
             return split
@@ -118,17 +120,25 @@ class DataSource:
 
     def _split_of_set(self, known: DataSet) -> Split:
         evaluated = self.evaluated_split(known)
-        train = self._set_examples(known, known.train_split)
+        train = self.converted(known, known.train_split, known.examples)
         if known.train_split == evaluated:
             return _require_both(_split_by_hash(train, known.evaluation_share), known.hub_id)
-        evaluation = self._set_examples(known, evaluated)
+        evaluation = self.converted(known, evaluated, known.examples)
         held_out = {normalise_question(example.question) for example in evaluation}
         unseen = [example for example in train if normalise_question(example.question) not in held_out]
         return _require_both(Split(unseen, evaluation), known.hub_id)
 
-    def _set_examples(self, known: DataSet, split: str) -> list[Example]:
+    def converted(self, known: DataSet, split: str, convert: Callable[[Iterable[Row]], list[T]]) -> list[T]:
+        """Load a split of a set as what `convert` makes of it.
+
+        Args:
+            convert: makes something from the rows, such as `known.examples`.
+
+        Raises:
+            DataError: it cannot be read, or nothing can be made from its rows.
+        """
         rows, where = hub_layout_rows(known.hub_id, known.config, split, self.root)
-        found = _examples(known.examples, rows, where)
+        found = _converted(convert, rows, where)
         if not found:
             raise DataError(f"{where} holds no question with a truthful answer")
         return found
@@ -150,9 +160,7 @@ def _split_by_hash(examples: list[Example], share: float, salt: str = "") -> Spl
     return Split(*parts)
 
 
-def _examples(
-    convert: Callable[[Iterable[Row]], list[Example]], rows: Iterable[NumberedRow], where: str
-) -> list[Example]:
+def _converted(convert: Callable[[Iterable[Row]], list[T]], rows: Iterable[NumberedRow], where: str) -> list[T]:
     place = where
 
     def counted() -> Iterator[Row]:

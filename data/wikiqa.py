@@ -4,6 +4,7 @@ Yang et al., 2015. https://huggingface.co/datasets/microsoft/wiki_qa, Microsoft 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from data.columns import as_label, text
@@ -24,23 +25,42 @@ _HARNESS_SHOTS = (
 )
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """A question with the sentences of its page.
+
+    Args:
+        question: the question.
+        right: the sentences that answer it; empty for two questions in three.
+        wrong: those that do not.
+    """
+
+    question: str
+    right: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+def candidates(rows: Iterable[Mapping[str, Any]]) -> list[Candidates]:
+    """Group rows {"question_id": "Q1", "question": ..., "answer": <sentence>, "label": 0 or 1} by question."""
+    questions: dict[str, str] = {}
+    sentences: dict[str, tuple[list[str], list[str]]] = {}
+    for row in rows:
+        key, label = text(row, "question_id"), as_label(row["label"], "label")
+        questions.setdefault(key, text(row, "question"))
+        sentences.setdefault(key, ([], []))[label].append(text(row, "answer"))
+    return [Candidates(questions[key], tuple(right), tuple(wrong)) for key, (wrong, right) in sentences.items()]
+
+
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-    """Group rows {"question_id": "Q1", "question": ..., "answer": <sentence>, "label": 0 or 1} by question.
+    """Make an example from each question of the rows (`candidates`).
 
     Questions without a correct sentence, or with correct ones only, are left out, as is usual for this set.
     """
-    by_question: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        checked = {"question": text(row, "question"), "answer": text(row, "answer")}
-        label = as_label(row["label"], "label")
-        by_question.setdefault(text(row, "question_id"), []).append(checked | {"label": label})
-    found = []
-    for candidates in by_question.values():
-        right = tuple(row["answer"] for row in candidates if row["label"] == 1)
-        wrong = wrong_answers([row["answer"] for row in candidates if row["label"] == 0], "dataset")
-        if right and wrong:
-            found.append(Example(_NAME, candidates[0]["question"], right, wrong, aliases=right))
-    return found
+    return [
+        Example(_NAME, each.question, each.right, wrong_answers(each.wrong, "dataset"), aliases=each.right)
+        for each in candidates(rows)
+        if each.right and each.wrong
+    ]
 
 
 def harness_prompt(example: Example) -> str:

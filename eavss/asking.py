@@ -39,9 +39,15 @@ _DECLINED = (
 SHOTS_THAT_DECLINE = (SHOTS[0], _DECLINED[0], *SHOTS[1:3], _DECLINED[1], *SHOTS[3:])
 
 
-def plain_prompt(question: str) -> str:
-    """Return a question as the plain style poses it, before its answer."""
-    return f"Question: {question}\nAnswer:"
+def plain_prompt(question: str, passage: str = "") -> str:
+    """Return a question as the plain style poses it, after the passage that should answer it and before its answer."""
+    before = f"{passage.strip()}\n" if passage.strip() else ""
+    return f"{before}Question: {question}\nAnswer:"
+
+
+def chat_question(question: str, passage: str = "") -> str:
+    """Return a question as the chat style poses it, after the passage that should answer it."""
+    return f"{passage.strip()}\n\n{question}" if passage.strip() else question
 
 
 def answered_questions(shots: Iterable[tuple[str, str]]) -> str:
@@ -72,6 +78,7 @@ def ask(
     question: str,
     calibration: Calibration | Path | None = None,
     keep: int = 80,
+    passage: str = "",
 ) -> Answer:
     """Let a model answer one question greedily, and decline where its confidence is below the threshold.
 
@@ -82,13 +89,15 @@ def ask(
         calibration: what `confidence.json` holds, or where it is; None to decline nothing. It also says how the
             question is posed.
         keep: the share of right answers that the threshold should keep: 60, 80 or 90 per cent.
+        passage: a text that should answer the question; empty for none.
 
     Raises:
         EavssError: there is no such calibration or threshold, or no chat template where the calibration needs it.
     """
     if isinstance(calibration, Path):
         calibration = Calibration.read(calibration)
-    prompt, plain = _prompt(tokenizer, question, FEW_SHOT if calibration is None else calibration.prompt)
+    shots = FEW_SHOT if calibration is None else calibration.prompt
+    prompt, plain = _prompt(tokenizer, question, passage, shots)
     model.eval()
     (written,) = answer_greedily(
         model,
@@ -109,8 +118,8 @@ def ask(
     return Answer(written.text, confidence, calibration.declines(confidence, keep, state))
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, question: str, shots: str | None) -> tuple[str, bool]:
+def _prompt(tokenizer: PreTrainedTokenizerBase, question: str, passage: str, shots: str | None) -> tuple[str, bool]:
     """Return the text before the answer, and whether it is plain text rather than the chat template's."""
     if shots is not None:
-        return f"{shots}{plain_prompt(question)}", True
-    return render(tokenizer, [("user", question)], add_generation_prompt=True), False
+        return f"{shots}{plain_prompt(question, passage)}", True
+    return render(tokenizer, [("user", chat_question(question, passage))], add_generation_prompt=True), False

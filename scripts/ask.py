@@ -1,10 +1,11 @@
 """Ask a trained model and its base, side by side, and see how sure each is and what the threshold does.
 
-    python scripts/ask.py RUN ["question" ...] [--keep 80] [--dataset triviaqa]
+    python scripts/ask.py RUN ["question" ...] [--keep 80] [--dataset triviaqa] [--passage "text"]
     python scripts/ask.py RUN --web [--port 7860]
 
 RUN is a run's output folder. Without a question, questions are read from the terminal until an empty line. --keep is
 the share of right answers that the threshold keeps: 60, 80 or 90 per cent. --dataset takes the calibration on that set.
+--passage is a text that should answer the questions.
 --web serves the same as a page on this machine; it needs Gradio (`pip install eavss[web]`).
 """
 
@@ -42,23 +43,27 @@ class Pair:
         tokenizer: its tokenizer.
         calibration: the run's calibration; None where it has none.
         keep: the share of right answers that the threshold keeps, in per cent.
+        passage: a text that should answer the questions; empty for none.
     """
 
     model: PeftModel
     tokenizer: PreTrainedTokenizerBase
     calibration: Calibration | None
     keep: int
+    passage: str = ""
 
     def __call__(self, question: str) -> dict[str, Answer]:
         """Return what the base says, and what the trained model says."""
         found = {}
         for name, context in (("base", self.model.disable_adapter()), ("trained", nullcontext())):
             with context:
-                found[name] = ask(self.model, self.tokenizer, question, self.calibration, self.keep)
+                found[name] = ask(
+                    self.model, self.tokenizer, question, self.calibration, keep=self.keep, passage=self.passage
+                )
         return found
 
 
-def load(folder: Path, dataset: str | None, keep: int) -> Pair:
+def load(folder: Path, dataset: str | None, keep: int, passage: str = "") -> Pair:
     """Load what a run has trained.
 
     Raises:
@@ -70,7 +75,7 @@ def load(folder: Path, dataset: str | None, keep: int) -> Pair:
     model = load_adapter(read_model(base), str(find_adapter(folder)))
     has_one = dataset is not None or (folder / "confidence.json").is_file()
     calibration = Calibration.read(folder, dataset) if has_one else None
-    return Pair(model, load_tokenizer(base), calibration, keep)
+    return Pair(model, load_tokenizer(base), calibration, keep, passage)
 
 
 def shown(answers: dict[str, Answer], calibration: Calibration | None) -> str:
@@ -143,6 +148,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("questions", nargs="*")
     parser.add_argument("--keep", type=int, choices=SHARES, default=80)
     parser.add_argument("--dataset")
+    parser.add_argument("--passage", default="")
     parser.add_argument("--web", action="store_true")
     parser.add_argument("--port", type=int, default=7860)
     return parser.parse_intermixed_args(argv)
@@ -151,7 +157,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(options: argparse.Namespace) -> None:
     """Ask, and print or serve what the models say."""
     page = import_gradio() if options.web else None
-    pair = load(options.run, options.dataset, options.keep)
+    pair = load(options.run, options.dataset, options.keep, options.passage)
     if page is not None:
         serve(page, pair, options.port)
         return

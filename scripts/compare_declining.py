@@ -70,7 +70,7 @@ def main(run: Run, args: EavssArguments, training: TrainingArguments) -> None:
     """Train the rival, and print what each model says."""
     set_seed(training.seed)
     tokenizer = load_tokenizer(args.base_model)
-    encoder = asking_encoder(Encoder(tokenizer, args.prompt_style, args.max_length))
+    encoder = asking_encoder(Encoder(tokenizer, args.prompt_style, args.max_length, passages=args.passages))
     benchmarks = asked_freely(load_benchmarks(args.evaluation, training.seed))
     require(bool(benchmarks), "evaluate_on", args.evaluate_on, "nq, sciq or triviaqa, which are asked freely")
     model = load_model(args.base_model, training)

@@ -26,6 +26,7 @@ from scripts import (
     run_benchmarks,
     score_layers,
     summarise_runs,
+    trigger_answers,
 )
 from train import contrastive, heal
 from train.recipe.arguments import REPOSITORY
@@ -162,6 +163,7 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "heal.py": heal.run,
     "run_benchmarks.py": run_benchmarks.run,
     "score_layers.py": score_layers.run,
+    "trigger_answers.py": trigger_answers.run,
     "summarise_runs.py": summarise_runs.run,
 }
 COMMANDS = [words for page in WITH_COMMANDS for words in commands(page)]

@@ -19,6 +19,7 @@ from eavss.profile import LayerProfile
 from eavss.selectors import check_layers
 from train.batching.encoding import Encoder
 from train.declining.own_answers import OwnAnswer, own_answers, write_own_answers
+from train.declining.passages import answers_by_passage
 from train.evaluation.benchmarks import load_benchmarks
 from train.evaluation.calibration import answer_evaluated, calibrate_sets, carried, write_confidence
 from train.evaluation.compare import compare_evaluations
@@ -59,7 +60,7 @@ def main(args: EavssArguments, training: TrainingArguments) -> Results:
 
     _banner("Model and data")
     tokenizer = load_tokenizer(args.base_model)
-    encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
+    encoder = Encoder(tokenizer, args.prompt_style, args.max_length, passages=args.passages)
     benchmarks = load_benchmarks(args.evaluation, seed)
     pools = args.source.training_pools(args.dataset)
     model = _load_base(args, training)
@@ -138,8 +139,12 @@ def _ask_base(
         write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
     if not args.decline_weight:
         return []
-    answers = own_answers(free, examples[: args.train_questions], args.decline_labels)
-    write_own_answers(output, answers)
+    examples = examples[: args.train_questions]
+    if args.decline_labels == "passage":
+        answers = answers_by_passage(free, examples, training.seed)
+    else:
+        answers = own_answers(free, examples, args.decline_labels)
+    write_own_answers(output, answers, args.passages)
     return answers
 
 

@@ -19,12 +19,14 @@ def test_rows_of_one_question_are_one_example_with_all_answers() -> None:
         {"prompt": "Who wrote Emma?", "answers": ["Jane Austen", "Austen"]},
         {"prompt": "Who wrote Dracula?", "answers": "Bram Stoker"},
         {"prompt": "Who wrote Emma?", "answers": ["Jane Austen", "J. Austen", " "]},
+        {"prompt": "Who wrote Emma?", "answers": "Jane Austen", "passage": " Jane Austen wrote it. "},
         {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}], "answers": ["I"]},
     ]
     answers = ("Jane Austen", "Austen", "J. Austen")
     assert questions.examples(rows, "own") == [
         Example("own", "Who wrote Emma?", answers, aliases=answers),
         Example("own", "Who wrote Dracula?", ("Bram Stoker",), aliases=("Bram Stoker",)),
+        Example("own", "Who wrote Emma?", answers[:1], aliases=answers[:1], support="Jane Austen wrote it."),
         Example("own", "Who?", ("I",), aliases=("I",), system="Be brief."),
     ]
 
@@ -36,6 +38,7 @@ def test_rows_of_one_question_are_one_example_with_all_answers() -> None:
         ({"prompt": "Who?", "answers": []}, "answers is [], of type list, where a right answer or a list"),
         ({"prompt": "Who?", "answers": [" "]}, "where a right answer or a list of some would be right"),
         ({"prompt": "Who?", "answers": 7}, "answers is 7, of type int"),
+        ({"prompt": "Who?", "answers": "x", "passage": 7}, "passage is 7, of type int"),
         ({"prompt": "Who?", "answers": ["x", 7]}, "value 2 of answers is 7, of type int"),
         ({"prompt": 7, "answers": ["x"]}, "prompt is 7, of type int"),
         ({"prompt": " ", "answers": ["x"]}, "the question is empty"),

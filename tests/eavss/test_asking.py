@@ -111,10 +111,14 @@ def test_the_question_is_posed_as_the_calibration_says() -> None:
     prompts = prompts_of(model, tokenizer)
     for calibration in (None, replace(CALIBRATION, prompt="Shots.\n\n"), replace(CALIBRATION, prompt=None)):
         ask(model, tokenizer, QUESTION, calibration)
+    for calibration in (None, replace(CALIBRATION, prompt=None)):
+        ask(model, tokenizer, QUESTION, calibration, passage="It is tin.\n")
     assert prompts == [
         f"{EOS}{FEW_SHOT}Question: {QUESTION}\nAnswer:",
         f"{EOS}Shots.\n\nQuestion: {QUESTION}\nAnswer:",
         f"<user>{QUESTION}\n<assistant>",
+        f"{EOS}{FEW_SHOT}It is tin.\nQuestion: {QUESTION}\nAnswer:",
+        f"<user>It is tin.\n\n{QUESTION}\n<assistant>",
     ]
     assert all(f"Question: {question}\nAnswer: {answer}\n\n" in FEW_SHOT for question, answer in SHOTS)
 

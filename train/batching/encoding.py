@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
 from data.sets import SETS
-from eavss.asking import answered_questions, plain_prompt
+from eavss.asking import answered_questions, chat_question, plain_prompt
 from eavss.batches import TokenSequence
 from eavss.chat import Turn, render, turn_end, turn_end_ids
 from eavss.encoding import TokenisedText, encode_answers, encode_as_one, join, text_ids
@@ -28,6 +28,7 @@ class Encoder:
         shots: for the plain style, examples by set that are shown with their answers before the question.
         common_shots: the examples that are shown for sets without shots of their own.
         instruction: what stands before everything in the plain style, and before the question in the chat style.
+        passages: show the passage that comes with a question before it, in these two styles.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -36,6 +37,7 @@ class Encoder:
     shots: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     common_shots: Sequence[Example] = ()
     instruction: str = ""
+    passages: bool = False
 
     def __post_init__(self) -> None:
         if self.prompt_style == "chat" and not self.tokenizer.chat_template:
@@ -89,7 +91,7 @@ class Encoder:
         known = self.shots.get(example.dataset, self.common_shots)
         shown = [shot for shot in known if shot.question != example.question]
         shots = answered_questions((shot.question, shot.truthful[0]) for shot in shown)
-        return f"{system}{shots}{plain_prompt(example.question)}"
+        return f"{system}{shots}{plain_prompt(example.question, self._passage(example))}"
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the prompt's tokens for generating an answer, cut at the start to leave room for one."""
@@ -103,5 +105,8 @@ class Encoder:
     def _messages(self, example: Example) -> list[Turn]:
         system = [("system", example.system)] if example.system else []
         # Not every template has a system message.
-        question = f"{self.instruction}\n\n{example.question}" if self.instruction else example.question
-        return [*system, ("user", question)]
+        question = chat_question(example.question, self._passage(example))
+        return [*system, ("user", f"{self.instruction}\n\n{question}" if self.instruction else question)]
+
+    def _passage(self, example: Example) -> str:
+        return example.support if self.passages else ""

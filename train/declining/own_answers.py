@@ -22,8 +22,8 @@ class OwnAnswer:
 
     Args:
         example: the question.
-        text: the answer.
-        right: whether the judge finds it right.
+        text: the answer; where `train.declining.passages` wants another one, a right answer of the set.
+        right: whether the judge finds the base's answer right.
         known: whether the model should give it; None where that is uncertain, and nothing is learnt from it.
     """
 
@@ -89,8 +89,8 @@ def _probed(tried: Sequence[tuple[Example, FreeAnswer, Judged]], right: Sequence
 
 
 @on_main_process
-def write_own_answers(folder: Path, answers: Sequence[OwnAnswer]) -> None:
-    """Write `own_answers.jsonl`, and say how many answers are right."""
+def write_own_answers(folder: Path, answers: Sequence[OwnAnswer], passages: bool = False) -> None:
+    """Write `own_answers.jsonl`, with the passages where they were shown, and say how many answers are right."""
     right = sum(answer.right for answer in answers)
     taught = [[answer.known for answer in answers].count(known) for known in (True, False)]
     say(f"{right} of the base's {len(answers)} answers to training questions are right ({right / len(answers):.1%})")
@@ -102,6 +102,7 @@ def write_own_answers(folder: Path, answers: Sequence[OwnAnswer]) -> None:
             "answer": answer.text,
             "right": answer.right,
             "known": answer.known,
+            **({"passage": answer.example.support} if passages else {}),
         }
         for answer in answers
     )

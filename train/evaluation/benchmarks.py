@@ -8,6 +8,7 @@ from pathlib import Path
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
 from data.hallucinations import with_similar_answers
+from data.passages import with_other_passages, with_passages
 from data.sets import SETS, leading_metric
 from train.evaluation.free_answers import rule_of
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
@@ -23,12 +24,14 @@ class Question:
         example: the question and its answers.
         right, wrong: the truthful answer and the wrong one whose contrast is measured.
         other: the example whose prompt replaces its own in the question-hidden control.
+        misplaced: the question with a passage that does not answer it; None where no passages are shown.
     """
 
     example: Example
     right: str
     wrong: str
     other: Example
+    misplaced: Example | None = None
 
     @property
     def _choice_metrics(self) -> str | None:
@@ -113,14 +116,20 @@ def own_name(dataset: str) -> str:
 def _load(name: str, dataset: str, settings: EvaluationSettings, seed: int) -> Benchmark:
     source = settings.source
     pool = source.evaluation(dataset)
+    if settings.passages:
+        pool = with_passages(pool)
     taken = sorted(pool, key=lambda example: hash_fraction(f"{seed} {example.question}"))[: settings.limit]
     examples = with_similar_answers(taken, pool, count=1, seed=seed)
     others = [_next_other(examples, index) for index in range(len(examples))]
     if settings.question_hidden and any(other is example for other, example in zip(others, examples, strict=True)):
         raise DataError(f"{name}: one question alone cannot be hidden behind another; set question_hidden to false")
+    misplaced = with_other_passages(examples, seed) if settings.passages else [None] * len(examples)
     questions = [
-        Question(example, *_contrasted(example, seed), other) for example, other in zip(examples, others, strict=True)
+        Question(example, *_contrasted(example, seed), other, beside)
+        for example, other, beside in zip(examples, others, misplaced, strict=True)
     ]
+    # All of a set's questions have the same figures.
+    questions = [question for question in questions if question.misplaced or not any(misplaced)]
     if settings.prompt_style == "harness" or not settings.num_fewshot:
         return Benchmark(name, dataset, source.evaluated_rows(dataset), questions)
     train = source.split(dataset).train

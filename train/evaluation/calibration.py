@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
+from data.passages import with_passages
 from data.sources import DataSource
 from eavss.asking import FEW_SHOT
 from eavss.confidence import KINDS, PROBE, Calibration, calibrate
@@ -22,17 +23,22 @@ from train.runtime.files import write_text
 POOLED = "pooled"
 
 
-def calibration_questions(source: DataSource, dataset: str, count: int, taken: set[str]) -> list[Example]:
+def calibration_questions(
+    source: DataSource, dataset: str, count: int, taken: set[str], passages: bool = False
+) -> list[Example]:
     """Take questions from the training side of a set, in an order of their own.
 
     Args:
         count: how many at most.
         taken: the questions that are trained on, normalised.
+        passages: only those with a passage, where the set has some.
 
     Raises:
         DataError: the set has no training side here.
     """
     free = [example for example in source.split(dataset).train if normalise_question(example.question) not in taken]
+    if passages:
+        free = with_passages(free)
     return sorted(free, key=lambda example: hash_fraction(f"calibration {example.question}"))[:count]
 
 
@@ -62,7 +68,13 @@ def calibrate_sets(
     given: dict[str, list[Judged]] = {}
     for benchmark in asked_freely(benchmarks):
         try:
-            examples = calibration_questions(settings.source, benchmark.dataset, settings.calibration_questions, taken)
+            examples = calibration_questions(
+                settings.source,
+                benchmark.dataset,
+                settings.calibration_questions,
+                taken,
+                passages=settings.passages,
+            )
         except DataError as error:
             say(f"note: {benchmark.name} is not calibrated: {error}")
             continue

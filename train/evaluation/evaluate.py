@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.dataset import CONTRAST_ACCURACY
 from data.examples import Example
+from data.judge import VERDICTS
 from data.sets import SETS
 from eavss.batches import TokenSequence
 from train.batching.cuts import say_cuts
@@ -49,7 +50,7 @@ def evaluate(
 ) -> Evaluation:
     """Run everything that the settings ask for; `description` names the evaluation in progress bars."""
     shots = {benchmark.questions[0].example.dataset: benchmark.shots for benchmark in benchmarks if benchmark.shots}
-    encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots)
+    encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots, passages=settings.passages)
     scorer = AnswerScorer(model, encoder, settings.token_budget)
     free = free_answers(model, tokenizer, settings, shots)
     records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)
@@ -168,6 +169,19 @@ class Evaluator:
             record["confidence"] = None if confidence is None else confidence._asdict()
             record["verdict"] = verdict
             record["metrics"] |= free_answer(text, example.aliases, rule.normalise, verdict)
+        misplaced = [question.misplaced for question in benchmark.questions if question.misplaced]
+        if misplaced:
+            _add_other_passages(self.free, misplaced, records, f"{description}: {benchmark.name} with other passages")
+
+
+def _add_other_passages(
+    free: FreeAnswers, misplaced: Sequence[Example], records: list[QuestionRecord], description: str
+) -> None:
+    """Ask the questions with passages that do not answer them."""
+    answers = free(misplaced, description)
+    for record, answer, judged in zip(records, answers, judge_answers(misplaced, answers), strict=True):
+        record["other_passage"] = {"answer": answer.text, "verdict": judged.verdict}
+        record["metrics"] |= {f"other_passage_{verdict}": float(judged.verdict == verdict) for verdict in VERDICTS}
 
 
 def mean_metrics(

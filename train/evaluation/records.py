@@ -22,6 +22,18 @@ class ChoiceRecord(TypedDict):
     tokens: int
 
 
+class OtherPassage(TypedDict):
+    """The free answer to a question with a passage that does not answer it.
+
+    Args:
+        answer: the answer.
+        verdict: what it is; to decline is right here.
+    """
+
+    answer: str
+    verdict: Verdict
+
+
 class QuestionRecord(TypedDict):
     """What one evaluation records of one question, as a line of `items/` holds it (docs/evaluation.md).
 
@@ -36,6 +48,7 @@ class QuestionRecord(TypedDict):
         answer: the model's free answer; absent where it was not asked for, as the next two.
         verdict: whether it is right, wrong, declined or empty (`data.judge`).
         confidence: how sure the model was (`eavss.confidence.Confidence`); None where it said nothing.
+        other_passage: what it answers with another question's passage; absent where no passages are shown.
     """
 
     question: str
@@ -49,6 +62,7 @@ class QuestionRecord(TypedDict):
     answer: NotRequired[str]
     verdict: NotRequired[Verdict]
     confidence: NotRequired[dict[str, float] | None]
+    other_passage: NotRequired[OtherPassage]
 
 
 class HiddenControl(TypedDict):

@@ -66,6 +66,9 @@ class EavssArguments:
     prompt_style: Literal["plain", "chat"] = field(
         default="plain", metadata={"help": "plain: 'Question: ...\\nAnswer:'; chat: the tokenizer's chat template."}
     )
+    passages: bool = field(
+        default=False, metadata={"help": "Show the passage that comes with a question before it: SciQ, own answers."}
+    )
     max_length: int = field(default=512, metadata={"help": "Tokens of prompt and answer; the prompt's start is cut."})
     mined_answers: int = field(
         default=3, metadata={"help": "Model-written answers tried per question of a set without wrong ones; 0: none."}
@@ -103,7 +106,10 @@ class EavssArguments:
     )
     decline_labels: Labels = field(
         default="judged",
-        metadata={"help": "What tells right own answers from wrong ones: the judge, or a probe of the base."},
+        metadata={
+            "help": "What tells answers to give from those to decline: the judge, a probe of the base, or whether the "
+            "passage is the question's own."
+        },
     )
     decline_wordings: list[str] = field(
         default_factory=lambda: list(WORDINGS), metadata={"help": "Ways to decline, which training draws from."}
@@ -163,6 +169,8 @@ class EavssArguments:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        by_passage = self.decline_labels == "passage"
+        require(self.passages or not by_passage, "decline_labels", "passage", "judged or probe, or passages: true")
         for wording in self.decline_wordings or [""]:
             require(judge(wording, ()) == "declined", "decline_wordings", repr(wording), "one that declines a question")
         retention = [] if self.retention == NO_RETENTION else self.retention
@@ -225,6 +233,7 @@ class EavssArguments:
             prompt_style="harness" if self.prompts == "harness" else self.prompt_style,
             max_length=self.max_length,
             num_fewshot=self.num_fewshot,
+            passages=self.passages,
             question_hidden=self.question_hidden,
             free_answers=self.free_answers,
             ask_to_decline=self.ask_to_decline,

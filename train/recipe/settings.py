@@ -8,7 +8,7 @@ from eavss.selectors import Estimator, Form, Selector
 
 Dtype = Literal["auto", "bfloat16", "float32"]
 PromptStyle = Literal["plain", "chat", "harness"]
-Labels = Literal["judged", "probe"]
+Labels = Literal["judged", "probe", "passage"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class EvaluationSettings:
         prompt_style: how a question is posed (`train.batching.encoding.Encoder`).
         max_length: tokens of prompt and answer.
         num_fewshot: training questions shown before each, under the plain style.
+        passages: show the passage that comes with a question before it, and leave out questions of the set without.
         question_hidden: also score the answers under another question's prompt.
         free_answers: let the model answer in its own words, where a set has a rule to judge that.
         ask_to_decline: tell the model to say that it does not know where it is not sure, in free answers alone.
@@ -92,6 +93,7 @@ class EvaluationSettings:
     prompt_style: PromptStyle = "plain"
     max_length: int = 512
     num_fewshot: int = 0
+    passages: bool = False
     question_hidden: bool = True
     free_answers: bool = True
     ask_to_decline: bool = False

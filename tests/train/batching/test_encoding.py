@@ -1,5 +1,6 @@
 """Examples become tokens in the recipe's prompt style: those of TRL, or of lm-evaluation-harness."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,22 @@ def test_a_prompt_for_generation_is_not_ended() -> None:
     ids = Encoder(tokenizer, "plain", 128).prompt_ids(EXAMPLES[0])
     assert tokenizer.decode(ids) == "Question: which number follows 0?\nAnswer:"
     assert tiny_model("llama").config.vocab_size > max(ids)
+
+
+@pytest.mark.parametrize(
+    ("style", "prompt"),
+    [
+        ("plain", "It is tin.\nQuestion: What is it?\nAnswer:"),
+        ("chat", "<user>It is tin.\n\nWhat is it?</s><assistant>"),
+    ],
+)
+def test_a_passage_stands_before_its_question_where_it_is_shown(style: str, prompt: str) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    example = Example("sciq", "What is it?", ("tin",), support=" It is tin.\n")
+    shown, closed = (Encoder(tokenizer, style, 256, passages=passages) for passages in (True, False))
+    assert shown.prompt(example) == prompt
+    assert closed.prompt(example) == shown.prompt(replace(example, support="")) != prompt

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from train.evaluation.free_answers import FreeAnswer, FreeAnswers
 from train.recipe.settings import Labels
 from train.runtime.errors import RecipeError
 
-LABELS: tuple[Labels, ...] = get_args(Labels)
+LABELS: tuple[Labels, ...] = ("judged", "probe")
 
 
 class Base:
@@ -123,3 +123,5 @@ def test_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     rows = [json.loads(line) for line in (tmp_path / "own_answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert rows[1] == {"question": "What is 1?", "dataset": "triviaqa", "answer": "nö", "right": False, "known": False}
     assert [row["known"] for row in rows] == [True, False] * 2
+    write_own_answers(tmp_path, [OwnAnswer(replace(questions(1)[0], support="It is 7."), "7", True, True)], True)
+    assert json.loads((tmp_path / "own_answers.jsonl").read_text(encoding="utf-8"))["passage"] == "It is 7."

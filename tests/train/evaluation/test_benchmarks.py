@@ -357,3 +357,22 @@ def test_the_naive_scores_are_those_of_the_scorer() -> None:
     (found,) = scorer.score_sequences(scorer.encoder(example, ["because"]), "")
     ((total, tokens),) = naive_scores(scorer, "Question: why?\nAnswer:", ["because"]).values()
     assert (found.total, found.tokens) == (pytest.approx(total, abs=1e-4), tokens)
+
+
+def test_with_passages_each_question_is_asked_with_its_own_and_with_another(tmp_path: Path) -> None:
+    args = samples(tmp_path, "--evaluate_on", "sciq", "nq", "--passages", "true")
+    sciq, nq = load_benchmarks(args.evaluation, seed=0)
+    for question in sciq.questions:
+        assert question.misplaced is not None
+        assert question.misplaced.support not in ("", question.example.support)
+    assert not any(question.misplaced for question in nq.questions)
+
+    def free(examples: Sequence[Example], _description: str) -> list[FreeAnswer]:
+        own = {question.example for question in sciq.questions}
+        return [FreeAnswer("It." if each in own else "I don't know", confidence_of([-1.0])) for each in examples]
+
+    of_sciq, of_nq = evaluator(hidden=False, free=free).run([sciq, nq], "").values()
+    assert all(record["other_passage"] == {"answer": "I don't know", "verdict": "declined"} for record in of_sciq)
+    means = mean_metrics(of_sciq)
+    assert (means["other_passage_declined"], means["declined"]) == (1.0, 0.0)
+    assert not any("other_passage" in record for record in of_nq)

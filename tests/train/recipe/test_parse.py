@@ -35,7 +35,7 @@ def recipe(tmp_path: Path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads(path: Path) -> None:
     args, training = parse(["--config", str(path)])
-    assert args.dataset == path.stem or path.stem in ("demo", "heal", "honest")
+    assert args.dataset == path.stem or path.stem in ("demo", "grounded", "heal", "honest")
     assert training.output_dir == f"outputs/{path.stem}"
     assert training.max_steps > 0
 
