@@ -26,6 +26,7 @@ from scripts import (
     run_benchmarks,
     score_layers,
     summarise_runs,
+    write_pairs,
 )
 from train import contrastive, heal
 from train.recipe.arguments import REPOSITORY
@@ -163,6 +164,7 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "run_benchmarks.py": run_benchmarks.run,
     "score_layers.py": score_layers.run,
     "summarise_runs.py": summarise_runs.run,
+    "write_pairs.py": write_pairs.run,
 }
 COMMANDS = [words for page in WITH_COMMANDS for words in commands(page)]
 

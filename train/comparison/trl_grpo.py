@@ -162,28 +162,18 @@ def train_ternary(
         model.set_adapter(model.active_adapter)  # an adapter is loaded frozen
     else:
         peft_config = lora_config(model, range(len(find_blocks(model).modules)), lora)
-    rewards, steps = Rewards(stops), training.max_steps
-    config = trl_config(
-        GRPOConfig,
-        with_values(training, warmup_steps=min(training.warmup_steps, steps // 10)),
-        steps=steps,
-        batch=batch * SAMPLES,
-        num_generations=SAMPLES,
-        max_completion_length=limit,
-        logging_steps=training.logging_steps,
-    )
+    rewards = Rewards(stops)
     with plain_generation(model):
         # TRL takes what ends an answer from here, and nothing but tokens.
         causal_lm(model).generation_config.eos_token_id = [
             *ending_ids(model, tokenizer, encoder.end_ids[-1:]),
             *tokens_with(tokenizer, stops),
         ]
-        data = datasets.Dataset.from_list(list(rows))
         trainer = GRPOTrainer(
             model,
             reward_funcs=rewards,
-            args=config,
-            train_dataset=data,
+            args=_config(training, limit),
+            train_dataset=datasets.Dataset.from_list(list(rows)),
             processing_class=tokenizer,
             peft_config=peft_config,
         )
@@ -191,6 +181,20 @@ def train_ternary(
     trained = trainer.model
     assert isinstance(trained, PeftModel)
     return Trained(trained.eval(), trainer.state.num_input_tokens_seen - rewards.tokens, rewards.tokens)
+
+
+def _config(training: TrainingArguments, limit: int) -> GRPOConfig:
+    """Return TRL's arguments; what is not named here has TRL's defaults, so that nothing holds it to the base."""
+    steps = training.max_steps
+    return trl_config(
+        GRPOConfig,
+        with_values(training, warmup_steps=min(training.warmup_steps, steps // 10)),
+        steps=steps,
+        batch=training.per_device_train_batch_size * SAMPLES,
+        num_generations=SAMPLES,
+        max_completion_length=limit,
+        logging_steps=training.logging_steps,
+    )
 
 
 def tokens_with(tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> list[int]:
