@@ -84,16 +84,16 @@ class PairWriter:
         """Return a row for each question whose two answers can be used. No answer of the examples is looked at."""
         self.model.eval()
         questions = [example.question for example in examples]
-        true = self._write([prompt(question) for question in questions], 1, "writing true answers")
-        prompts = [prompt(question, texts[0]) for question, texts in zip(questions, true, strict=True)]
+        written = self._write([prompt(question) for question in questions], 1, "writing true answers")
+        true = [text for (text,) in written]
+        prompts = [prompt(question, text) for question, text in zip(questions, true, strict=True)]
         made_up = self._write(prompts, 1, "making answers up")
-        pairs = [usable_pair(*each) for each in zip(questions, [text for (text,) in true], made_up, strict=True)]
-        again = [
-            i for i, pair in enumerate(pairs) if isinstance(pair, str) and not is_degenerate(questions[i], *true[i])
-        ]
+        pairs = [usable_pair(questions[i], true[i], made_up[i]) for i in range(len(questions))]
+        lacking = [i for i, pair in enumerate(pairs) if isinstance(pair, str)]
+        again = [i for i in lacking if not is_degenerate(questions[i], true[i])]
         sampled = self._write([prompts[i] for i in again], SAMPLES, "making other answers up")
         for i, texts in zip(again, sampled, strict=True):
-            pairs[i] = usable_pair(questions[i], *true[i], texts)
+            pairs[i] = usable_pair(questions[i], true[i], texts)
         rows = [_row(each, *pair) for each, pair in zip(examples, pairs, strict=True) if not isinstance(pair, str)]
         return WrittenPairs(rows, Counter(pair for pair in pairs if isinstance(pair, str)))
 
