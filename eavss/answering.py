@@ -73,7 +73,7 @@ def sample_answers(
         for rows, written in decoding.in_rounds(prompts, limit, count):
             for row, ids in zip(rows, written, strict=True):
                 tokens[row] += ids
-    texts = [_until_stop(str(tokenizer.decode(ids, skip_special_tokens=True)), stops) for ids in tokens]
+    texts = [until_stop(str(tokenizer.decode(ids, skip_special_tokens=True)), stops) for ids in tokens]
     return [texts[start : start + count] for start in range(0, len(texts), count)]
 
 
@@ -100,14 +100,15 @@ def _written(
     """Cut an answer before its first stop string, and its tokens where their text is whole."""
 
     def text(count: int) -> str:
-        return _until_stop(str(tokenizer.decode(ids[:count], skip_special_tokens=True)), stops)
+        return until_stop(str(tokenizer.decode(ids[:count], skip_special_tokens=True)), stops)
 
     whole = text(len(ids))
     tokens = next(count for count in range(len(ids) + 1) if text(count) == whole)
     return Written(whole, logprobs[:tokens])
 
 
-def _until_stop(text: str, stops: Sequence[str]) -> str:
+def until_stop(text: str, stops: Sequence[str]) -> str:
+    """Return the text before the first of the stop strings, without the space around it."""
     for stop in stops:
         text = text.split(stop)[0]
     return text.strip()

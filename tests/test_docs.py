@@ -27,6 +27,7 @@ from scripts import (
     score_layers,
     summarise_runs,
     trigger_answers,
+    write_pairs,
 )
 from train import contrastive, heal
 from train.recipe.arguments import REPOSITORY
@@ -165,6 +166,7 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "score_layers.py": score_layers.run,
     "trigger_answers.py": trigger_answers.run,
     "summarise_runs.py": summarise_runs.run,
+    "write_pairs.py": write_pairs.run,
 }
 COMMANDS = [words for page in WITH_COMMANDS for words in commands(page)]
 

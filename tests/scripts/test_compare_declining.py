@@ -1,4 +1,4 @@
-"""R-Tuning beside a run, as a user starts it, after a run on a tiny saved model and the samples."""
+"""R-Tuning and TruthRL beside a run, as a user starts it, after a run on a tiny saved model and the samples."""
 
 import json
 from pathlib import Path
@@ -47,23 +47,41 @@ def test_a_run_that_learns_to_decline_leaves_its_answers_and_its_calibration(fol
 
 
 @pytest.mark.slow
-def test_the_rival_is_trained_and_asked_beside_the_run(
+def test_the_rivals_are_trained_and_asked_beside_the_run(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run([str(folder), "--output_dir", str(tmp_path / "rival"), "--learning_rate", "1e-3"]) == 0
+    words = ["--rivals", "rtuning", "truthrl", "--grpo_steps", "1", "--learning_rate", "1e-3"]
+    assert run([str(folder), "--output_dir", str(tmp_path / "rival"), *words]) == 0
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines() if line.startswith("nq ")]
-    assert [row[1] for row in rows] == ["base", "run", "R-Tuning"]
+    assert [row[1] for row in rows] == ["base", "run", "R-Tuning", "TruthRL"]
     for row in rows:
         assert sum(map(float, row[3:7])) == pytest.approx(1, abs=2e-3)
     assert "steps of 2, which cost what the run cost" in printed
+    assert "TruthRL from R-Tuning on 12 questions: 1 steps of 2 questions with 8 samples each" in printed
     assert (tmp_path / "rival" / "adapter" / "adapter_model.safetensors").is_file()
+    assert (tmp_path / "rival" / "truthrl" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_truthrl_can_begin_from_the_base_that_is_asked_to_decline(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--rivals", "truthrl", "--grpo_steps", "1", "--ask_to_decline", "true", "--eval_limit", "2"]
+    assert run([str(folder), "--output_dir", str(tmp_path / "rival"), *words]) == 0
+    printed = capsys.readouterr().out
+    assert [row.split()[1] for row in printed.splitlines() if row.startswith("nq ")] == ["base", "run", "TruthRL"]
+    assert "TruthRL from the base" in printed
+    assert "TFLOPs, sampling included" in printed
 
 
 def test_mistakes_are_told(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
         ([str(tmp_path), "--output_dir", str(tmp_path / "a")], "is not the folder of a finished run"),
-        ([str(folder)], "command line: --output_dir should name a folder for the rival's adapter"),
+        ([str(folder)], "command line: --output_dir should name a folder for the rivals' adapters"),
+        ([str(folder), "--output_dir", "a", "--rivals", "truthrl"], "add rtuning, or --ask_to_decline true"),
+        ([str(folder), "--output_dir", "a", "--rivals", "grpo"], "invalid choice: 'grpo'"),
+        ([str(folder), "--output_dir", "a", "--grpo_steps", "0"], "--grpo_steps: 0 should be 1 or more"),
+        ([str(folder), "--output_dir", "a", "--grpo_learning_rate", "0"], "--grpo_learning_rate: 0.0 should be above"),
         ([str(folder), "--output_dir", str(folder)], "holds the run itself; name another folder"),
         (
             [str(folder), "--output_dir", str(tmp_path / "a"), "--evaluate_on", "truthfulqa"],
