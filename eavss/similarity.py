@@ -50,32 +50,35 @@ def state_similarity(model: nn.Module, batches: Iterable[Batch]) -> list[list[fl
     return found
 
 
-def three_groups(similarity: Sequence[Sequence[float]]) -> tuple[int, int]:
-    """Divide the blocks into first, middle and last ones, and return where the middle and the last ones start.
+def three_groups(similarity: Sequence[Sequence[float]]) -> list[range]:
+    """Divide the blocks into first, middle and last ones.
 
-    Of all ways to cut the network in three, it is the one whose picture in plain tiles is nearest to the matrix: every
-    similarity is replaced by the mean of its tile (first and first, first and middle, and so on), and the sum of
-    squared errors is least. A block's similarity to itself does not count. Of equals it is the earliest.
+    The middle is the longest run of neighbours of which any two are at least as alike as two blocks of the model are
+    on average; of equals the earliest. The blocks before it are the first ones, and those after it the last ones. There
+    may be none of these.
 
     Args:
         similarity: (L, L), symmetric.
 
     Raises:
-        EavssError: there are fewer than three blocks.
+        EavssError: there is only one block.
     """
     total = len(similarity)
-    if total < 3:
-        raise EavssError(f"{total} blocks do not make three groups")
-    return min(combinations(range(1, total), 2), key=lambda cuts: _error(similarity, group_blocks(cuts, total)))
-
-
-def group_blocks(cuts: tuple[int, int], total: int) -> list[range]:
-    """Return the blocks of the three groups."""
-    return [range(cuts[0]), range(cuts[0], cuts[1]), range(cuts[1], total)]
+    if total < 2:
+        raise EavssError("one block has no other to be like")
+    everything = range(total)
+    average = fmean(_tile(similarity, everything, everything)) - 1e-9  # (rounding)
+    alike = [
+        range(start, end)
+        for start, end in combinations(range(total + 1), 2)
+        if all(value >= average for value in _tile(similarity, range(start, end), range(start, end)))
+    ]
+    middle = max(alike, key=len)
+    return [range(middle.start), middle, range(middle.stop, total)]
 
 
 def group_means(similarity: Sequence[Sequence[float]], groups: Sequence[range]) -> list[list[float | None]]:
-    """Return the mean similarity of each two groups' blocks; None within a group of one block."""
+    """Return the mean similarity of each two groups' blocks; None where there are no two."""
     return [[fmean(tile) if (tile := _tile(similarity, a, b)) else None for b in groups] for a in groups]
 
 

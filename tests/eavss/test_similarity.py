@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from eavss.batches import TokenSequence, pad
 from eavss.blocks import find_blocks
 from eavss.errors import EavssError
-from eavss.similarity import explained, group_blocks, group_means, state_similarity, three_groups
+from eavss.similarity import explained, group_means, state_similarity, three_groups
 from tests.toys import BLOCKS, count_hooks
 
 TEXTS = [(5, 6, 7, 8), (9, 10), (11, 12, 13)]
@@ -50,18 +50,28 @@ def test_a_text_of_one_token_has_nothing_to_compare(model: PreTrainedModel) -> N
         state_similarity(model, [pad([TokenSequence((5,), 0, 1)])])
 
 
-@pytest.mark.parametrize("sizes", [[2, 4, 2], [1, 5, 1], [3, 3, 2]])
+@pytest.mark.parametrize("sizes", [[2, 4, 2], [1, 5, 1], [3, 4, 2]])
 def test_groups_are_found_where_they_are(sizes: list[int]) -> None:
     matrix = tiles(sizes, [0.6, 0.8, 0.7], 0.1)
-    cuts = three_groups(matrix)
-    assert cuts == (sizes[0], sizes[0] + sizes[1])
-    groups = group_blocks(cuts, len(matrix))
+    groups = three_groups(matrix)
     assert [len(group) for group in groups] == sizes
+    assert [block for group in groups for block in group] == list(range(sum(sizes)))
     assert explained(matrix, groups) == pytest.approx(1)
     means = group_means(matrix, groups)
     assert means[1][1] == pytest.approx(0.8)
     assert means[0][1] == means[1][0] == pytest.approx(0.1)
     assert (means[0][0] is None) == (sizes[0] == 1)
+
+
+def test_two_blocks_that_are_not_alike_are_not_both_in_the_middle() -> None:
+    """The mean is .6. Blocks 0 and 2 are less alike than that, so of the runs {0, 1} and {1, 2} it is the first."""
+    assert three_groups([[1, 0.8, 0.2], [0.8, 1, 0.8], [0.2, 0.8, 1]]) == [range(0), range(2), range(2, 3)]
+
+
+def test_blocks_that_are_all_alike_are_one_group() -> None:
+    matrix = tiles([7], [0.1], 0)
+    assert three_groups(matrix) == [range(0), range(7), range(7, 7)]
+    assert group_means(matrix, three_groups(matrix))[0] == [None, None, None]
 
 
 def test_what_groups_explain_by_hand() -> None:
@@ -71,6 +81,6 @@ def test_what_groups_explain_by_hand() -> None:
     assert explained(tiles([3], [0.5], 0), [range(3)]) == 1
 
 
-def test_two_blocks_are_no_three_groups() -> None:
-    with pytest.raises(EavssError, match="2 blocks do not make three groups"):
-        three_groups([[1, 0.5], [0.5, 1]])
+def test_one_block_is_no_group() -> None:
+    with pytest.raises(EavssError, match="one block"):
+        three_groups([[1]])
