@@ -7,7 +7,9 @@ from eavss.errors import EavssError
 from eavss.pairing import Question, batch_questions, profile_answers
 from eavss.plots import plot_profile
 from eavss.profile import LayerProfile, PairedBatch, profile_batch, profile_model
+from eavss.rewiring import middle_blocks, rewired, rewiring_order
 from eavss.selectors import Selection, check_layers, count_to_select, select_layers
+from eavss.similarity import state_similarity, three_groups
 from eavss.snippets import axolotl_snippet, peft_snippet
 from eavss.stability import Stability, stability
 from eavss.verdict import stability_record, verdict
@@ -30,14 +32,19 @@ __all__ = [
     "encode",
     "encode_answers",
     "find_blocks",
+    "middle_blocks",
     "pad",
     "peft_snippet",
     "plot_profile",
     "profile_answers",
     "profile_batch",
     "profile_model",
+    "rewired",
+    "rewiring_order",
     "select_layers",
     "stability",
     "stability_record",
+    "state_similarity",
+    "three_groups",
     "verdict",
 ]

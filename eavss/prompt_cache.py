@@ -10,6 +10,7 @@ from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 from eavss.encoding import common_length
+from eavss.rewiring import is_rewired
 
 # Below this a common beginning is not worth a pass of its own.
 _SHORTEST_COMMON_PREFIX = 16
@@ -44,10 +45,11 @@ def can_share(model: nn.Module) -> bool:
     """Return whether every block keeps plain keys and values.
 
     Sliding windows and recurrent states cannot be shared: padding between prompt and answer would move the window, and
-    a state cannot be cut.
+    a state cannot be cut. A rewired model may run a block twice or not at all, for which the cache has no place.
     """
     config: PreTrainedConfig = model.config  # type: ignore[assignment] # (torch's __getattr__)
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    return plain and not is_rewired(model)
 
 
 def read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> PromptCache:

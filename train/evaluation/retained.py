@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TypedDict
 
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.dataset import CONTRAST_ACCURACY
@@ -56,13 +57,16 @@ class Yardstick:
 
     @staticmethod
     def of(
-        model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EvaluationSettings, seed: int
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EvaluationSettings,
+        seed: int,
     ) -> "Yardstick":
         """Evaluate the whole model; `seed` draws the questions."""
         benchmarks = load_benchmarks(settings, seed)
         return Yardstick(tokenizer, benchmarks, settings, evaluate(model, tokenizer, benchmarks, settings, "whole"))
 
-    def __call__(self, model: PreTrainedModel, description: str) -> list[Kept]:
+    def __call__(self, model: PreTrainedModel | PeftModel, description: str) -> list[Kept]:
         """Evaluate a changed model, and compare."""
         return kept_of(self.whole, evaluate(model, self.tokenizer, self.benchmarks, self.settings, description))
 
