@@ -11,10 +11,10 @@ from pathlib import Path
 import datasets
 import torch
 import transformers
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedModel, TrainingArguments
 
 from data.sources import DataSource
+from eavss.costs import flop_counter
 from scripts.benchmarks.measuring import PeakMemory, Work, forward_flops_per_second, seconds
 from scripts.benchmarks.training_sides import SIDES, SWITCHED_OFF, WITHOUT, Task, ours, trl
 from train.batching.encoding import Encoder
@@ -89,7 +89,7 @@ def measure(work: Work, pairs: int, rate: float) -> dict[str, float]:
 
 def count(work: Work) -> dict[str, float]:
     """Run the work and return the FLOPs of its matrix products."""
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         work()
     return {"flops": counter.get_total_flops()}
 

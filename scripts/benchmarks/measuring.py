@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from eavss.costs import flop_counter
 from train.model.loading import read_model
 from train.model.tokenizer import load_tokenizer
 from train.recipe.settings import BaseModel, Dtype
@@ -71,7 +71,7 @@ def forward_flops_per_second(model: PreTrainedModel) -> float:
     Only the last token of each text has logits.
     """
     ids = torch.ones(16, 64, dtype=torch.long, device=model.device)
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         model(input_ids=ids, use_cache=False, logits_to_keep=1)
     times = sorted(seconds(lambda: model(input_ids=ids, use_cache=False, logits_to_keep=1)) for _ in range(5))
     return counter.get_total_flops() / times[2]
