@@ -39,7 +39,7 @@ def test_a_sweep_measures_what_is_missing_and_draws_everything(
         ("base", "dropped", [1]),
         ("base", "dropped", [2]),
     ]
-    words = ["--kinds", "skipped", "shuffled", "looped_parallel", "--layers", "0", "3", "--layers", "2", "1"]
+    words = ["--kinds", "skipped", "shuffled", "looped_parallel", "--layers", "3", "0"]
     assert rewire(saved_model, path, *words, "--shuffles", "2", "--loops", "2", "--adapter", str(adapter)) == 0
     sweep = json.loads(path.read_text())
     assert sweep["trials"][:3] == first["trials"]
