@@ -23,6 +23,7 @@ from scripts import (
     evaluate_runs,
     export_checkpoint,
     profile_own_answers,
+    rewire_layers,
     run_benchmarks,
     score_layers,
     summarise_runs,
@@ -34,7 +35,7 @@ from train.recipe.arguments import REPOSITORY
 from train.recipe.parse import parse
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-COMMAND_PAGES = ("running.md", "data.md", "pruning.md")
+COMMAND_PAGES = ("running.md", "data.md", "pruning.md", "layers.md")
 WITH_COMMANDS = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / name for name in COMMAND_PAGES)]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED_PATH = re.compile(r"(?<![\w./-])((?:scripts|train|recipes|tests|docs|data|eavss)/[\w./-]*\w/?)(?![\w*])")
@@ -162,6 +163,7 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "compare_cuts.py": compare_cuts.run,
     "compare_healing.py": compare_healing.run,
     "heal.py": heal.run,
+    "rewire_layers.py": rewire_layers.run,
     "run_benchmarks.py": run_benchmarks.run,
     "score_layers.py": score_layers.run,
     "trigger_answers.py": trigger_answers.run,
