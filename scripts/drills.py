@@ -13,12 +13,6 @@ Only where DeepSpeed's command is killed, it starts them.
 """
 
 import os
-
-# Read when the libraries are imported.
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import random
 import shutil
 import sys
@@ -170,6 +164,9 @@ def command(argv: Sequence[str] | None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
     check_is_file("--json", options.json)
+    # Threads do not survive a fork.
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    torch.set_num_threads(1)
     shutil.rmtree(options.output_dir, ignore_errors=True)
     model = options.model_name_or_path or tiny_model(options.output_dir / "model")
     drill = Drill(model.resolve(), options.output_dir.resolve(), options.seed)
