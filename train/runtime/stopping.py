@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 # Seconds within which a second signal is the same request. A scheduler sends one to every process, the launcher too,
 # which passes it on.
 _SAME_REQUEST = 5.0
+# Seconds that a rank without a launcher has for a step and a checkpoint.
+_LAST_STEP = 600.0
 _LAUNCHER, _LAUNCHER_COMMAND = "deepspeed.launcher.launch", "deepspeed"
 
 
@@ -66,7 +69,8 @@ def follow_launcher() -> None:
     """Ask this rank to end, as SIGTERM does, once its launcher has ended without telling it.
 
     DeepSpeed's command starts a second process that starts the ranks. A signal that ends the command reaches neither,
-    and the ranks would train on, with the output folder locked.
+    and the ranks would train on, with the output folder locked. A rank that has not ended ten minutes later waits for
+    one that is gone, where it hears no signal, and ends without a checkpoint.
     """
     if "RANK" in os.environ:
         threading.Thread(target=_end_with, args=(launcher_chain(psutil.Process()),), daemon=True).start()
@@ -94,3 +98,6 @@ def _end_with(chain: list[tuple[psutil.Process, int]]) -> None:
     while not is_orphaned(chain):
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_LAST_STEP)
+    print("stopped: the launcher has ended, and other ranks do not answer", file=sys.stderr, flush=True)
+    os._exit(143)

@@ -71,6 +71,18 @@ def test_a_rank_is_an_orphan_once_the_command_or_its_launcher_has_ended(
     assert is_orphaned(chain)
 
 
+def test_an_orphan_that_hears_no_signal_ends_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that waits for a rank that is gone."""
+    monkeypatch.setattr(stopping, "_LAST_STEP", 0.1)
+    if not (process := os.fork()):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setattr(stopping, "launcher_chain", lambda process: [(process, process.ppid() + 1)])
+        stopping.follow_launcher()
+        signal.pause()
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 143
+
+
 def test_a_shell_above_the_launcher_may_end(family: list[psutil.Process]) -> None:
     """`torchrun` and `python -m deepspeed.launcher.launch` are started by a shell, which may go away."""
     assert [process.pid for process, _ in launcher_chain(family[1])] == [family[1].pid]
