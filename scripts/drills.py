@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from scripts.drilling.moments import MOMENTS, Moment
-from scripts.drilling.processes import Setup, kill_command, run_ranks
+from scripts.drilling.processes import Done, Setup, kill_command, run_ranks
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
@@ -39,7 +39,7 @@ _SMALL = {
     **{"--logging_steps": "1", "--eval_token_budget": "1024", "--resume_from_checkpoint": "auto"},
 }
 # Among so many kills, one is of DeepSpeed's command, whose processes import everything anew.
-_OF_COMMAND = 15
+_OF_COMMAND = 12
 
 
 class Kill(TypedDict):
@@ -48,7 +48,6 @@ class Kill(TypedDict):
     Args:
         setup: how the run was started.
         what: what was killed, and when.
-        killed: the run had not ended before.
         left: processes that did not end by themselves within the launcher's 30 seconds, or 90 where it was killed.
         survived: the same command ended well.
         byte_equal: its adapter is that of a run that nobody killed.
@@ -56,7 +55,6 @@ class Kill(TypedDict):
 
     setup: str
     what: str
-    killed: bool
     left: int
     survived: bool
     byte_equal: bool
@@ -108,35 +106,42 @@ class Drill:
         self._references: dict[Setup, Reference] = {}
 
     def kill(self, number: int) -> Kill:
-        """Kill a run, repeat its command, and compare."""
+        """Kill a run, repeat its command, and compare.
+
+        Raises:
+            RecipeError: the run never comes to the named moment.
+        """
         setup = SETUPS[number % len(SETUPS)]
         reference = self._reference(setup)
         folder = self._output / f"{number:03d}"
-        of_command = setup.ranks > 0 and number % _OF_COMMAND == _OF_COMMAND - 1
-        if of_command:
-            what, (killed, left) = "the command, at random", self._kill_command(setup, reference, folder)
-        else:
-            what, (killed, left) = self._kill_rank(MOMENTS[number % len(MOMENTS)], setup, reference, folder)
+        moment = MOMENTS[number % len(MOMENTS)]
+        latest = 0.9 * reference.seconds
+        while True:
+            if setup.ranks and number % _OF_COMMAND == _OF_COMMAND - 1:
+                moment, seconds = None, self._random.uniform(20, 40 + 2 * latest)
+                what, done = "the command", kill_command(setup, self._words, folder, seconds)
+            else:
+                seconds = self._random.uniform(0, latest)
+                what, done = self._kill_rank(moment, seconds, setup, folder)
+            if any(done.statuses):
+                break
+            if moment:
+                raise RecipeError(f"{setup}, {what}: the run has ended, and was never there")
+            shutil.rmtree(folder)  # it had ended before
+            latest /= 2
         again = run_ranks(setup, self._words, folder)
         survived = not any(again.statuses)
         byte_equal = survived and _adapter(folder) == reference.adapter
         if byte_equal:
             shutil.rmtree(folder)
-        return Kill(setup=str(setup), what=what, killed=killed, left=left, survived=survived, byte_equal=byte_equal)
-
-    def _kill_rank(
-        self, moment: Moment | None, setup: Setup, reference: Reference, folder: Path
-    ) -> tuple[str, tuple[bool, int]]:
-        """Kill a rank at a named moment, or at a random one where it is None."""
-        rank = self._random.randrange(max(1, setup.ranks)) if moment is None or moment.every_rank else 0
-        seconds = None if moment else self._random.uniform(0, 0.9 * reference.seconds)
-        done = run_ranks(setup, self._words, folder, victim=rank, moment=moment, seconds=seconds)
         when = moment.name if moment else f"after {seconds:.1f} s"
-        return f"rank {rank}, {when}", (any(done.statuses), done.left)
+        return Kill(setup=str(setup), what=f"{what}, {when}", left=done.left, survived=survived, byte_equal=byte_equal)
 
-    def _kill_command(self, setup: Setup, reference: Reference, folder: Path) -> tuple[bool, int]:
-        done = kill_command(setup, self._words, folder, seconds=self._random.uniform(20, 40 + 2 * reference.seconds))
-        return any(done.statuses), done.left
+    def _kill_rank(self, moment: Moment | None, seconds: float, setup: Setup, folder: Path) -> tuple[str, Done]:
+        """Kill a rank at a named moment, or after some seconds where it is None."""
+        rank = self._random.randrange(max(1, setup.ranks)) if moment is None or moment.every_rank else 0
+        after = None if moment else seconds
+        return f"rank {rank}", run_ranks(setup, self._words, folder, victim=rank, moment=moment, seconds=after)
 
     def _reference(self, setup: Setup) -> Reference:
         """Run once without a kill."""
@@ -175,9 +180,8 @@ def command(argv: Sequence[str] | None) -> None:
         kills.append(done := drill.kill(number))
         end = "byte-equal" if done["byte_equal"] else "ANOTHER ADAPTER" if done["survived"] else "NOT SURVIVED"
         more = f", {done['left']} left alive" if done["left"] else ""
-        more += "" if done["killed"] else ", had ended before"
         print(f"{number + 1}/{options.kills} {done['setup']}: {done['what']}{more}: {end}", flush=True)
-        figures = {key: sum(kill[key] for kill in kills) for key in ("killed", "survived", "byte_equal", "left")}
+        figures = {key: sum(kill[key] for kill in kills) for key in ("survived", "byte_equal", "left")}
         if options.json:
             write_json(options.json, {"kills": len(kills), **figures, "each": kills})
     print(f"{len(kills)} kills, {figures['survived']} survived, {figures['byte_equal']} adapters byte-equal")

@@ -60,10 +60,9 @@ def exit_status(command: Callable[[], object]) -> int:
         return fail(str(error))
     except (KeyboardInterrupt, Terminated) as asked:
         if is_main_process():
+            stopped = " ".join(["stopped", *map(str, asked.args)])
             again = "a run goes on with --resume_from_checkpoint auto"
-            print(
-                " ".join(["stopped", *map(str, asked.args)]) + f": what was written is whole; {again}", file=sys.stderr
-            )
+            print(f"{stopped}: what was written is whole; {again}", file=sys.stderr)
         return _INTERRUPTED if isinstance(asked, KeyboardInterrupt) else _TERMINATED
     return 0
 
