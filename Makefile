@@ -6,10 +6,11 @@ MODEL := outputs/models/smollm2-135m-instruct
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install model demo test test-fast style quality
+.PHONY: help install model demo test test-fast drills style quality
 help:
 	@echo "make demo       fine-tune the embedded model on the samples, and show before and after"
 	@echo "make test       all tests;  make test-fast: those without whole jobs"
+	@echo "make drills     kill a tiny run at 60 moments, repeat it, and compare the adapters (half an hour)"
 	@echo "make quality    ruff and mypy;  make style: format"
 
 install: $(VENV)/.installed
@@ -36,6 +37,9 @@ test: install model
 
 test-fast: install
 	OMP_NUM_THREADS=1 python -m pytest -m "not slow" --numprocesses 2
+
+drills: install
+	python scripts/drills.py --kills 60 --json outputs/drills.json
 
 style: install
 	ruff check --fix .

@@ -19,6 +19,7 @@ from scripts import (
     compare_selectors,
     compare_with_trl,
     cut_layers,
+    drills,
     embedded_model,
     evaluate_runs,
     export_checkpoint,
@@ -35,7 +36,7 @@ from train.recipe.arguments import REPOSITORY
 from train.recipe.parse import parse
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-COMMAND_PAGES = ("running.md", "data.md", "pruning.md", "layers.md")
+COMMAND_PAGES = ("running.md", "data.md", "pruning.md", "layers.md", "reliability.md")
 WITH_COMMANDS = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / name for name in COMMAND_PAGES)]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED_PATH = re.compile(r"(?<![\w./-])((?:scripts|train|recipes|tests|docs|data|eavss)/[\w./-]*\w/?)(?![\w*])")
@@ -150,6 +151,7 @@ def words_left(run: Callable[[list[str]], Any], words: list[str], monkeypatch: p
 
 
 SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
+    "drills.py": drills.run,
     "compare_declining.py": compare_declining.run,
     "compare_selectors.py": compare_selectors.run,
     "compare_with_trl.py": compare_with_trl.run,

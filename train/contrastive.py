@@ -39,7 +39,7 @@ from train.publishing.run_folder import Results
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.provenance import command_line, recipe_text
-from train.resuming.finding import find_checkpoint
+from train.resuming.finding import find_checkpoint, is_finished
 from train.runtime.command import exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.files import write_json_lines, write_text
@@ -53,10 +53,10 @@ _WRITTEN = "results.json, report.html, layers.json, layers.png, pairs.safetensor
 _PACKAGES = ("eavss", "torch", "transformers", "peft", "trl", "datasets", "evaluate", "deepspeed")
 
 
-def main(args: EavssArguments, training: TrainingArguments) -> Results:
-    """Run the whole job and return what `results.json` holds."""
+def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | None) -> Results:
+    """Run the whole job, from a checkpoint on if there is one, and return what `results.json` holds."""
     output, seed = Path(str(training.output_dir)), training.seed
-    checkpoint, repo = _begin(args, training)
+    repo = _begin(args, training)
 
     _banner("Model and data")
     tokenizer = load_tokenizer(args.base_model)
@@ -103,16 +103,11 @@ def main(args: EavssArguments, training: TrainingArguments) -> Results:
     return results
 
 
-def _begin(args: EavssArguments, training: TrainingArguments) -> tuple[str | None, HubRepo | None]:
-    """Seed everything, and check before anything is computed that the run may be resumed and pushed.
-
-    Returns:
-        The checkpoint to resume from, and the repo to push to.
-    """
-    checkpoint = find_checkpoint(training, recipe_text(args, training), args.trust_checkpoint)
+def _begin(args: EavssArguments, training: TrainingArguments) -> HubRepo | None:
+    """Seed everything, and check before anything is computed that the run may be pushed; return the repo."""
     set_seed(training.seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
-    return checkpoint, from_main(lambda: hub_repo(training, args.hub_overwrite))
+    return from_main(lambda: hub_repo(training, args.hub_overwrite))
 
 
 @on_main_process
@@ -195,10 +190,14 @@ def _banner(title: str) -> None:
 
 
 def command(argv: Sequence[str] | None) -> None:
-    """Parse the command line and run the job, as the only one in its output folder."""
+    """Parse the command line and run the job, or the rest of it, as the only one in its output folder."""
     args, training = parse(argv)
     with only_writer(Path(str(training.output_dir))):
-        main(args, training)
+        checkpoint = find_checkpoint(training, recipe_text(args, training), args.trust_checkpoint)
+        if is_finished(checkpoint, training):
+            say(f"{training.output_dir} holds the finished run of this recipe; nothing is changed")
+        else:
+            main(args, training, checkpoint)
 
 
 def run(argv: Sequence[str] | None = None) -> int:

@@ -35,7 +35,6 @@ from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.provenance import recipe_text
 from train.resuming.finding import find_checkpoint, require_blocks
-from train.resuming.manifest import SealCheckpoints
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.errors import RecipeError
@@ -66,9 +65,8 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     trainer = HealingTrainer(
         student=student, training=training, texts=lessons.mixed(training.seed), tokenizer=tokenizer
     )
-    trainer.add_callback(SealCheckpoints(recipe, blocks_that_stay(model, removed)))
     trainer.add_callback(curve := Curve(student, measure, options.curve))
-    steps = trainer.train(resume_from_checkpoint=checkpoint).global_step
+    steps = trainer.train_from(checkpoint, recipe, blocks_that_stay(model, removed)).global_step
     cut["healed"] = {
         "texts": len(lessons.written),
         "questions": len(lessons.answered),

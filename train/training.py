@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
@@ -26,7 +27,6 @@ from train.plan import Plan, TrainFigures, cached_block, make_plan, pair_costs, 
 from train.recipe.arguments import EavssArguments
 from train.recipe.provenance import recipe_text
 from train.resuming.finding import require_blocks, steps_made
-from train.resuming.manifest import SealCheckpoints
 from train.runtime.errors import RecipeError
 from train.runtime.hardware import peak_memory_bytes
 from train.runtime.seeding import random_stream
@@ -184,6 +184,7 @@ def fine_tune(
 
     Raises:
         RecipeError: the checkpoint has adapters on other blocks.
+        Terminated: somebody has asked the process to end. A checkpoint is written.
     """
     require_blocks(checkpoint, selection.blocks)
     plan = setup.plan(selection, training)
@@ -191,11 +192,12 @@ def fine_tune(
     setup.read_base(selection)
     reading_seconds = time.perf_counter() - setup.started
     trainer = setup.trainer(selection, training)
-    trainer.add_callback(SealCheckpoints(recipe_text(setup.args, training), selection.blocks))
+    steps_before = steps_made(checkpoint)  # whose folder may make room for a newer one
     start = time.perf_counter()
-    state = trainer.train(resume_from_checkpoint=checkpoint)
+    state = trainer.train_from(checkpoint, recipe_text(setup.args, training), selection.blocks)
     seconds = time.perf_counter() - start
-    own_steps = state.global_step - steps_made(checkpoint)
+    own_steps = state.global_step - steps_before
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
     trainer.save_state()
     save_adapter(trainer.adapted, Path(str(training.output_dir)) / "adapter")
     training.distributed_state.wait_for_everyone()  # rank 0 writes the adapter that all ranks load again
@@ -204,8 +206,8 @@ def fine_tune(
         "seconds": seconds,
         "pairs_per_second": own_steps * plan.step_pairs / seconds,
         "peak_memory_bytes": peak_memory_bytes(),
-        "loss": state.training_loss,
-        "log": [entry for entry in trainer.state.log_history if "loss" in entry],
+        "loss": state.training_loss if own_steps or not log else fmean(entry["loss"] for entry in log),
+        "log": log,
         "loss_weights": setup.args.loss_weights.by_name(),
         "pairs": len(setup.pairs),
         "reading_seconds": reading_seconds,

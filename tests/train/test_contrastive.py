@@ -1,11 +1,16 @@
 """The job's mistakes, each found before anything is trained. Whole runs are in tests/jobs."""
 
+import json
 from pathlib import Path
 
 import pytest
+from transformers import TrainerControl, TrainerState
 
+from tests.toys import arguments
 from train import contrastive
 from train.recipe.arguments import REPOSITORY
+from train.recipe.provenance import recipe_text
+from train.resuming.callbacks import SealCheckpoints
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,22 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(
     assert f"error: {message}" in printed.err
     assert "Traceback" not in printed.out + printed.err
     assert not (tmp_path / "run").exists()
+
+
+def test_auto_leaves_a_finished_run_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even the model is loaded, which does not exist here."""
+    words = ("--max_steps", "3", "--resume_from_checkpoint", "auto")
+    args, training = arguments(tmp_path, *words)
+    (tmp_path / "checkpoint-3").mkdir()
+    state = {"global_step": 3, "max_steps": 3, "num_train_epochs": 1}
+    (tmp_path / "checkpoint-3" / "trainer_state.json").write_text(json.dumps(state))
+    SealCheckpoints(recipe_text(args, training), [1]).on_save(training, TrainerState(global_step=3), TrainerControl())
+    (tmp_path / "results.json").write_text(json.dumps({"train": {"steps": 3}}))
+    (tmp_path / "report.html").write_text("a report")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    common = ["--model_name_or_path", "toy/toy", "--dtype", "float32", "--output_dir", str(tmp_path)]
+    assert contrastive.run([*common, "--save_strategy", "no", "--logging_steps", "1", *words]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path} holds the finished run of this recipe; nothing is changed\n"
+    assert printed.err == ""
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,9 +1,10 @@
-"""Check that a checkpoint holds the weights of its model, which transformers would otherwise make up."""
+"""Check that a checkpoint holds the weights of its model, which transformers would otherwise make up, and numbers."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from eavss.blocks import find_blocks
@@ -21,7 +22,8 @@ def require_complete(name: str, model: PreTrainedModel, report: Mapping[str, Col
         report: the loading info of `from_pretrained`.
 
     Raises:
-        ModelError: a weight is missing or has another shape, or the checkpoint has blocks that its config leaves out.
+        ModelError: a weight is missing, has another shape or holds NaN or an infinity, or the checkpoint has blocks
+            that its config leaves out.
     """
     problems = {
         "lacks": sorted(report["missing_keys"]),
@@ -33,6 +35,18 @@ def require_complete(name: str, model: PreTrainedModel, report: Mapping[str, Col
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             hint = _longer_name(keys[0], report["unexpected_keys"])
             raise ModelError(f"model_name_or_path: {name} is not complete: it {problem} {keys[0]}{more}{hint}")
+
+    _require_numbers(name, model)
+
+
+def _require_numbers(name: str, model: PreTrainedModel) -> None:
+    """Refuse weights that hold NaN or an infinity: every score and every loss would be NaN, hours later perhaps."""
+    broken = [
+        key for key, weight in model.named_parameters() if not weight.detach().sum(dtype=torch.float64).isfinite()
+    ]
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise ModelError(f"model_name_or_path: {name} holds NaN or an infinity in {broken[0]}{more}; download it again")
 
 
 def _beyond(model: PreTrainedModel) -> Callable[[str], bool]:

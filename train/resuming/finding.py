@@ -1,5 +1,6 @@
 """Find the checkpoint that a run resumes from, and refuse one that is not whole or belongs to another run."""
 
+import json
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -12,6 +13,8 @@ from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 
 _STATE = "trainer_state.json"
+# The last files that a run writes, in this order.
+_RESULTS, _REPORT = "results.json", "report.html"
 # Keys that have no part in what is trained (by their first letters), or whose change is the reason to resume.
 _FREE = (
     *("max_steps", "num_train_epochs", "save_", "logging_", "report_to", "run_name", "hub_", "push_", "trust_"),
@@ -27,23 +30,25 @@ def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = Fa
     """Return the folder that `resume_from_checkpoint` names, or None where the run starts afresh.
 
     `true` takes the newest whole checkpoint in the output folder, and says which broken ones it passes over. So does
-    `auto`, which starts afresh where there is none: a scheduler can then repeat one command.
+    `auto`, which starts afresh where there is none: a scheduler can then repeat one command. A checkpoint that has made
+    all the steps is taken too, since what follows training may be missing.
 
     Args:
         recipe: the run as a recipe.
         trusted: take a checkpoint that this user has not written, whose loading under DeepSpeed may run code.
 
     Raises:
-        RecipeError: there is no whole checkpoint, it is another run's or not to be trusted, or it has made all the
-            steps that the recipe asks for.
+        RecipeError: there is no whole checkpoint, it is another run's or not to be trusted, or it has made more steps
+            than the recipe asks for. Where nothing is missing, all but `auto` are refused too.
     """
     named = training.resume_from_checkpoint
     if named is None or named.lower() == "false":
         return None
-    if named.lower() in ("true", "auto"):
+    auto = named.lower() == "auto"
+    if auto or named.lower() == "true":
         newest = _newest_whole(Path(str(training.output_dir)))
         if newest is None:
-            if named.lower() == "auto":
+            if auto:
                 return None
             raise RecipeError(f"resume_from_checkpoint: there is no whole checkpoint in {training.output_dir}")
         named, manifest = newest, read_manifest(Path(newest))
@@ -59,8 +64,32 @@ def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = Fa
         )
     if manifest is not None:
         _refuse_other(named, manifest, yaml.safe_load(recipe), step_size(training))
-    _refuse_finished(named, training)
+    _refuse_more_steps(named, training)
+    if not auto and is_finished(named, training):
+        key = "max_steps" if training.max_steps > 0 else "num_train_epochs"
+        raise RecipeError(
+            f"resume_from_checkpoint: {named} has made all {steps_made(named)} steps, and the results are written; "
+            f"raise {key}, or resume from an earlier checkpoint into another output_dir"
+        )
     return named
+
+
+def is_finished(checkpoint: str | None, training: TrainingArguments) -> bool:
+    """Return whether a checkpoint has made all the steps, and its run has written its results into the output folder.
+
+    Results that are older than the checkpoint are an earlier run's.
+    """
+    if checkpoint is None or steps_made(checkpoint) < _steps_asked(checkpoint, training):
+        return False
+    results, report = (Path(str(training.output_dir)) / name for name in (_RESULTS, _REPORT))
+    try:
+        steps = json.loads(results.read_text(encoding="utf-8"))["train"]["steps"]
+        newer = (
+            min(path.stat().st_mtime_ns for path in (results, report)) >= (Path(checkpoint) / _STATE).stat().st_mtime_ns
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return newer and steps == steps_made(checkpoint)
 
 
 def require_blocks(checkpoint: str | None, blocks: Sequence[int]) -> None:
@@ -126,15 +155,19 @@ def _state(checkpoint: str) -> TrainerState:
         ) from None
 
 
-def _refuse_finished(checkpoint: str, training: TrainingArguments) -> None:
-    """Keep a finished run's results from being overwritten by those of a run that trains nothing."""
+def _steps_asked(checkpoint: str, training: TrainingArguments) -> int:
+    """Return how many steps the recipe asks for; an epoch has as many as the checkpoint's."""
     state = _state(checkpoint)
-    steps = training.max_steps
-    if steps <= 0:
-        steps = ceil(training.num_train_epochs * state.max_steps / max(1, state.num_train_epochs))
-    if state.global_step >= steps:
+    if training.max_steps > 0:
+        return training.max_steps
+    return ceil(training.num_train_epochs * state.max_steps / max(1, state.num_train_epochs))
+
+
+def _refuse_more_steps(checkpoint: str, training: TrainingArguments) -> None:
+    made, asked = steps_made(checkpoint), _steps_asked(checkpoint, training)
+    if made > asked:
         key = "max_steps" if training.max_steps > 0 else "num_train_epochs"
         raise RecipeError(
-            f"resume_from_checkpoint: {checkpoint} has made all {steps} steps, so nothing is left to train; "
+            f"resume_from_checkpoint: {checkpoint} has made {made} steps, and the recipe asks for {asked}; "
             f"raise {key}, or resume from an earlier checkpoint into another output_dir"
         )

@@ -14,10 +14,8 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import Any, TypedDict
 
-import yaml
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainingArguments
 
-from train.runtime.distributed import is_main_process
 from train.runtime.files import cache_folder, size_and_hash, write_json
 
 MANIFEST = "eavss_checkpoint.json"
@@ -41,30 +39,16 @@ class Manifest(TypedDict):
     signature: str
 
 
-class SealCheckpoints(TrainerCallback):
-    """Writes the manifest into each checkpoint, once all ranks have saved their part.
-
-    Args:
-        recipe: the run as a recipe (`train.recipe.provenance.recipe_text`).
-        blocks: the blocks that are trained.
-    """
-
-    def __init__(self, recipe: str, blocks: Sequence[int]) -> None:
-        self._recipe = recipe
-        self._blocks = list(blocks)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        args.distributed_state.wait_for_everyone()
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        if is_main_process():
-            manifest: Manifest = {
-                "recipe": yaml.safe_load(self._recipe),
-                "blocks": self._blocks,
-                "step_size": step_size(args),
-                "files": _files(folder),
-                "signature": "",
-            }
-            write_json(folder / MANIFEST, manifest | {"signature": _signature(manifest)})
+def write_manifest(checkpoint: Path, recipe: dict[str, Any], blocks: Sequence[int], pairs: int) -> None:
+    """Seal a checkpoint: write down what it belongs to and what its files are; see `Manifest`."""
+    manifest: Manifest = {
+        "recipe": recipe,
+        "blocks": list(blocks),
+        "step_size": pairs,
+        "files": _files(checkpoint),
+        "signature": "",
+    }
+    write_json(checkpoint / MANIFEST, manifest | {"signature": _signature(manifest)})
 
 
 def step_size(training: TrainingArguments) -> int:

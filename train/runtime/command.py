@@ -2,13 +2,10 @@
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import datasets
@@ -19,14 +16,11 @@ from eavss.errors import EavssError
 from train.runtime.distributed import fail, is_main_process, say
 from train.runtime.errors import HubError, ModelError, RecipeError
 from train.runtime.hardware import prepare_process
+from train.runtime.stopping import Terminated, ending_at_once, follow_launcher
 
 # As shells report SIGINT and SIGTERM.
 _INTERRUPTED, _TERMINATED = 130, 143
 _USER_ERRORS = (RecipeError, DataError, EavssError, ModelError, HubError)
-
-
-class _Terminated(BaseException):
-    """Somebody, such as a scheduler, asks the process to end; no handler of exceptions on the way may keep it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,19 +48,21 @@ def check_is_file(option: str, path: Path | None) -> None:
 def exit_status(command: Callable[[], object]) -> int:
     """Run a command and return its exit status.
 
-    It is 0, 2 after a user's mistake, which is printed, 130 after Ctrl-C, or 143 after SIGTERM.
+    It is 0, 2 after a user's mistake, which is printed, 130 after Ctrl-C, or 143 after SIGTERM or SIGUSR1.
     """
     prepare_process()
     _quiet_other_ranks()
+    follow_launcher()
     try:
-        with _shown_notes(), _told_to_end():
+        with _shown_notes(), ending_at_once():
             command()
     except _USER_ERRORS as error:
         return fail(str(error))
-    except (KeyboardInterrupt, _Terminated) as asked:
+    except (KeyboardInterrupt, Terminated) as asked:
         if is_main_process():
+            stopped = " ".join(["stopped", *map(str, asked.args)])
             again = "a run goes on with --resume_from_checkpoint auto"
-            print(f"stopped: what was written is whole; {again}", file=sys.stderr)
+            print(f"{stopped}: what was written is whole; {again}", file=sys.stderr)
         return _INTERRUPTED if isinstance(asked, KeyboardInterrupt) else _TERMINATED
     return 0
 
@@ -83,23 +79,6 @@ class _Notes(logging.Handler):
         if message not in self._said:
             self._said.add(message)
             say(f"note: {message}")
-
-
-@contextmanager
-def _told_to_end() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that unfinished files are removed on the way out."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

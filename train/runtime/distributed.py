@@ -56,6 +56,15 @@ def _place() -> tuple[int, int]:
     return 0, 1
 
 
+def on_any_rank(flag: bool, device: torch.device) -> bool:
+    """Return whether the flag is set on some rank; every rank must call this."""
+    if _place()[1] == 1:
+        return flag
+    found = torch.tensor(float(flag), device=device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return bool(found)
+
+
 def from_main(function: Callable[[], Result]) -> Result:
     """Call `function` on rank 0 and return its result on every rank, for what only that machine may have on disk."""
     rank, world = _place()

@@ -1,6 +1,7 @@
 """Weights that a checkpoint lacks are named, and never made up."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,20 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(
         read_model(BaseModel(folder, dtype="float32"))
     assert f"model_name_or_path: {folder} is not complete: {message}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_one_line(number: float, tmp_path: Path) -> None:
+    def broken(weights: Weights) -> Weights:
+        for name in ("model.layers.2.mlp.up_proj.weight", "model.norm.weight"):
+            weights[name].view(-1)[5] = number
+        return weights
+
+    folder = changed(tmp_path / "model", broken)
+    with pytest.raises(
+        ModelError, match=r"holds NaN or an infinity in model\.layers\.2\.mlp\.up_proj\.weight and 1 more"
+    ):
+        read_model(BaseModel(folder, dtype="float32"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

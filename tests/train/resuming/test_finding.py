@@ -13,8 +13,8 @@ from eavss.selectors import Selection
 from tests.toys import arguments, toy_setup
 from train.recipe.provenance import recipe_text
 from train.recipe.trainer_arguments import with_values
-from train.resuming.finding import find_checkpoint, require_blocks, steps_made
-from train.resuming.manifest import SealCheckpoints
+from train.resuming.callbacks import SealCheckpoints
+from train.resuming.finding import find_checkpoint, is_finished, require_blocks, steps_made
 from train.runtime.errors import RecipeError
 from train.training import fine_tune
 
@@ -41,20 +41,51 @@ def test_true_names_the_last_checkpoint_and_a_path_that_one(tmp_path: Path) -> N
     assert (steps_made(str(last)), steps_made(None)) == (8, 0)
 
 
+def write_results(folder: Path, steps: int) -> None:
+    (folder / "results.json").write_text(json.dumps({"train": {"steps": steps}}))
+    (folder / "report.html").write_text("")
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--max_steps", "10"), "has made all 10 steps, so nothing is left to train; raise max_steps"),
-        (("--max_steps", "4"), "has made all 4 steps"),
-        (("--num_train_epochs", "2"), "has made all 10 steps, so nothing is left to train; raise num_train_epochs"),
-    ],
+    ("words", "key"), [(("--max_steps", "10"), "max_steps"), (("--num_train_epochs", "2"), "num_train_epochs")]
 )
-def test_a_finished_run_is_left_alone(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_a_finished_run_is_left_alone(words: tuple[str, ...], key: str, tmp_path: Path) -> None:
+    path = checkpoint(tmp_path, 10)
+    write_results(tmp_path, 10)
+    for named in ("true", str(path)):
+        _, training = arguments(tmp_path, *words, "--resume_from_checkpoint", named)
+        with pytest.raises(RecipeError, match=f"has made all 10 steps, and the results are written; raise {key}"):
+            find_checkpoint(training, RECIPE)
+    auto = with_values(training, resume_from_checkpoint="auto")
+    assert find_checkpoint(auto, RECIPE) == str(path)
+    assert is_finished(str(path), auto)
+
+
+def test_a_run_without_its_results_goes_on_though_all_steps_are_made(tmp_path: Path) -> None:
+    """It was cut off in its evaluation, or before the report; or the results are of an earlier run."""
+    write_results(tmp_path, 10)
+    for file in ("results.json", "report.html"):
+        os.utime(tmp_path / file, (0, 0))
+    path = checkpoint(tmp_path, 10)
+    assert find_checkpoint(resuming(tmp_path), RECIPE) == str(path)
+    write_results(tmp_path, 8)
+    assert not is_finished(str(path), resuming(tmp_path))
+    write_results(tmp_path, 10)
+    assert is_finished(str(path), resuming(tmp_path))
+    halve(tmp_path / "results.json")
+    assert find_checkpoint(resuming(tmp_path), RECIPE) == str(path)
+    write_results(tmp_path, 10)
+    (tmp_path / "report.html").unlink()
+    assert find_checkpoint(resuming(tmp_path), RECIPE) == str(path)
+    assert not is_finished(None, resuming(tmp_path))
+
+
+@pytest.mark.parametrize("named", ["true", "auto"])
+def test_fewer_steps_than_are_made_are_refused(named: str, tmp_path: Path) -> None:
     checkpoint(tmp_path, 10)
-    _, training = arguments(tmp_path, *words, "--resume_from_checkpoint", "true")
-    with pytest.raises(RecipeError) as caught:
+    _, training = arguments(tmp_path, "--max_steps", "4", "--resume_from_checkpoint", named)
+    with pytest.raises(RecipeError, match="has made 10 steps, and the recipe asks for 4; raise max_steps"):
         find_checkpoint(training, RECIPE)
-    assert message in str(caught.value)
 
 
 def test_auto_starts_afresh_where_there_is_nothing_to_resume(
@@ -194,10 +225,7 @@ def test_a_run_seals_its_checkpoints(tmp_path: Path) -> None:
     args, training = arguments(tmp_path, *words)
     training = with_values(training, save_strategy=SaveStrategy.STEPS, save_steps=3)
     fine_tune(toy_setup(args), Selection((1, 2), "layers"), training, checkpoint=None)
-    again = with_values(training, resume_from_checkpoint="true")
-    with pytest.raises(RecipeError, match="has made all 4 steps"):
-        find_checkpoint(again, recipe_text(args, training))
-    again = with_values(again, max_steps=5)
+    again = with_values(training, resume_from_checkpoint="true", max_steps=5)
     found = find_checkpoint(again, recipe_text(args, again))
     assert found == str(tmp_path / "checkpoint-4")
     with pytest.raises(RecipeError, match="this run"):

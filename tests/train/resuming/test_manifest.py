@@ -8,8 +8,9 @@ from transformers import TrainerControl, TrainerState
 
 from tests.toys import arguments
 from train.recipe.trainer_arguments import with_values
+from train.resuming.callbacks import SealCheckpoints
 from train.resuming.finding import find_checkpoint
-from train.resuming.manifest import MANIFEST, SealCheckpoints, is_own, problem_of, read_manifest
+from train.resuming.manifest import MANIFEST, is_own, problem_of, read_manifest
 from train.runtime.errors import RecipeError
 from train.runtime.files import cache_folder
 

@@ -38,24 +38,27 @@ def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert error.count("\n") == 1
 
 
-def test_sigterm_is_one_line_and_leaves_nothing_half_done(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_sigterm_is_one_line_and_leaves_nothing_half_done(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As a scheduler sends it; `except Exception` on the way does not keep it, and `finally` runs."""
     cleared = []
 
     def command() -> None:
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(5)
         except Exception:
             pytest.fail("it was kept")
         finally:
             cleared.append(True)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     assert exit_status(command) == 143
     assert cleared == [True]
     assert capsys.readouterr().err.count("\n") == 1
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
 
 
 def test_a_command_that_ends_well_gives_zero() -> None:

@@ -6,13 +6,14 @@ import socket
 import pytest
 import torch.distributed
 
-from train.runtime.distributed import fail, from_main, is_main_process, map_sharded, say
+from train.runtime.distributed import fail, from_main, is_main_process, map_sharded, on_any_rank, say
 
 
 def test_one_process_does_all_the_work() -> None:
     assert map_sharded(lambda item: item * 2, [1, 2, 3], "doubling") == [2, 4, 6]
     assert map_sharded(lambda item: item, [], "nothing") == []
     assert from_main(lambda: "here") == "here"
+    assert [on_any_rank(flag, torch.device("cpu")) for flag in (True, False)] == [True, False]
 
 
 def test_only_the_main_rank_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +36,8 @@ def work(rank: int, port: int, results: "multiprocessing.Queue[object]") -> None
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     done: list[int] = []
     found = map_sharded(lambda item: done.append(item) or item * 10, list(range(5)), "work")  # type: ignore[func-returns-value]
-    results.put((rank, done, found, from_main(lambda: rank)))
+    flags = [on_any_rank(flag, torch.device("cpu")) for flag in (rank == 1, False)]
+    results.put((rank, done, found, from_main(lambda: rank), flags))
     torch.distributed.destroy_process_group()
 
 
@@ -51,6 +53,7 @@ def test_two_ranks_share_the_work_and_both_get_all_of_it() -> None:
     found = sorted(results.get(timeout=60) for _ in ranks)
     for process in ranks:
         process.join(timeout=60)
-    assert [done for _, done, _, _ in found] == [[0, 2, 4], [1, 3]]
-    assert [each for _, _, each, _ in found] == [[0, 10, 20, 30, 40]] * 2
-    assert [main for *_, main in found] == [0, 0]
+    assert [done for _, done, *_ in found] == [[0, 2, 4], [1, 3]]
+    assert [each for _, _, each, *_ in found] == [[0, 10, 20, 30, 40]] * 2
+    assert [main for *_, main, _ in found] == [0, 0]
+    assert [flags for *_, flags in found] == [[True, False]] * 2
