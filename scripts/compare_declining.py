@@ -34,6 +34,7 @@ from train.recipe.trainer_arguments import with_values
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
+from train.runtime.files import check_writable
 
 _WORDING = WORDINGS[0]
 # The figures of the table, and the widths of their columns.
@@ -101,6 +102,7 @@ def command(argv: Sequence[str] | None) -> None:
     if "--output_dir" not in words:
         raise RecipeError("command line: --output_dir should name a folder for the rival's adapter")
     args, training = parse(["--config", str(options.run / "recipe.yaml"), *words])
+    check_writable("--output_dir", Path(str(training.output_dir)), folder=True)
     if Path(str(training.output_dir)).resolve() == options.run.resolve():
         raise RecipeError(f"--output_dir: {training.output_dir} holds the run itself; name another folder")
     main(run, args, training)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.publishing.checkpoints import Adapter, find_adapter, named_base
+from train.publishing.checkpoints import Adapter, find_adapter, named_base, require_new
 from train.publishing.hub import HubRepo
 from train.publishing.publish import Export
 from train.publishing.run_folder import Run
@@ -55,6 +55,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(options: argparse.Namespace) -> None:
     """Export the checkpoint, check it, and push it."""
+    require_new(options.output_dir)
     folder = find_adapter(options.folder)
     name = options.model_name_or_path or named_base(folder)
     adapter = Adapter(folder, BaseModel(name, options.model_revision, options.trust_remote_code))

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
 import torch
-from transformers import IntervalStrategy, TrainingArguments
-from transformers.integrations import get_available_reporting_integrations
-from transformers.trainer_utils import HubStrategy
+from transformers import TrainingArguments
 from trl import TrlParser
 
 from train.recipe.arguments import NO_RETENTION, REPOSITORY, EavssArguments
+from train.recipe.plain_values import check_fields, check_named, check_plain
 from train.recipe.settings import Dtype
+from train.recipe.trainer_checks import check_training
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError, require
+from train.runtime.errors import RecipeError
 from train.runtime.hardware import choose_dtype
+
+# What TrainingArguments' own checks raise.
+_REFUSED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, ImportError, OSError)
 
 
 def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingArguments]:
@@ -43,9 +46,11 @@ def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingAr
         eavss, training = parser.parse_args_into_dataclasses(arguments)
     except RecipeError:
         raise
-    except (ValueError, ImportError, OSError) as error:  # raised by TrainingArguments' own checks
+    except _REFUSED as error:
         raise RecipeError(" ".join(str(error).split())) from None
-    _check_training(training)
+    check_fields(eavss)
+    check_named(eavss, [field.name for field in fields(eavss)])
+    check_training(training)
     if eavss.retention == NO_RETENTION:
         eavss = replace(eavss, retention=[])
     return eavss, training
@@ -70,6 +75,7 @@ def _split_equals(argv: list[str]) -> list[str]:
 
 
 def _check_flags(argv: list[str]) -> None:
+    check_plain("command line", argv)
     flags = [word[2:].replace("-", "_") for word in argv if word.startswith("--")]
     for flag in flags:
         if flag in ("config", "help") or flag.removeprefix("no_") in _keys():
@@ -135,20 +141,3 @@ def _deepspeed_path(path: str) -> Path:
         if candidate.is_file():
             return candidate
     raise RecipeError(f"deepspeed: no file {path}; recipes/deepspeed holds zero2.json and zero3.json")
-
-
-def _check_training(training: TrainingArguments) -> None:
-    for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
-        require(getattr(training, key) >= 1, key, getattr(training, key), "1 or more")
-    require(training.learning_rate > 0, "learning_rate", training.learning_rate, "above 0")
-    steps = (training.max_steps, training.num_train_epochs)
-    require(max(steps) > 0, "max_steps, num_train_epochs", steps, "above 0, one of them")
-    evaluation_is_ours = IntervalStrategy(training.eval_strategy) is IntervalStrategy.NO
-    require(evaluation_is_ours, "eval_strategy", training.eval_strategy, "left out: evaluate_on names the sets")
-    # Launchers print the command line, and checkpoints keep it, so a token there would leak.
-    if training.hub_token is not None:
-        raise RecipeError("hub_token: should be left out; set HF_TOKEN in the environment, or run `hf auth login`")
-    lacking = [name for name in training.report_to or () if name not in get_available_reporting_integrations()]
-    require(not lacking, "report_to", lacking, "none, or trackers that are installed (tensorboard, wandb, trackio)")
-    at_the_end = HubStrategy(training.hub_strategy) in (HubStrategy.EVERY_SAVE, HubStrategy.END)
-    require(at_the_end, "hub_strategy", training.hub_strategy, "left out: a run is pushed once, at its end")

@@ -5,7 +5,13 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+
+from train.runtime.errors import RecipeError
+
+# Bytes that are written to find out whether a disk has room.
+_TRIAL = 1 << 16
 
 
 def cache_folder() -> Path:
@@ -17,6 +23,30 @@ def size_and_hash(path: Path) -> list[int | str]:
     """Return a file's size and its SHA-256, which tell whether it is still what it was."""
     with open(path, "rb") as file:
         return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+
+
+def check_writable(option: str, path: Path, *, folder: bool) -> None:
+    """Check that a file or a folder can be written, before anything is computed. Nothing is left of the trial.
+
+    Args:
+        option: what names the path.
+        path: a path that may not exist yet.
+        folder: whether it is to be a folder.
+
+    Raises:
+        RecipeError: it is of the other kind, or the disk is full, read-only or not this user's.
+    """
+    try:
+        if path.exists() and path.is_dir() != folder:
+            is_, should = ("a file", "a folder") if folder else ("a folder", "a file")
+            raise RecipeError(f"{option}: {path} is {is_}; it should be {should}")
+        place = path.absolute() if folder else path.absolute().parent
+        while not place.exists():
+            place = place.parent
+        with TemporaryFile(dir=place) as file:
+            file.write(bytes(_TRIAL))
+    except OSError as error:
+        raise RecipeError(f"{option}: {path} cannot be written: {error.strerror}; name another place") from None
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
