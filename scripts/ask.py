@@ -29,6 +29,7 @@ from train.publishing.run_folder import Run
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
+from train.runtime.option_types import port_number
 
 _WIDTH = 44
 
@@ -144,7 +145,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=int, choices=SHARES, default=80)
     parser.add_argument("--dataset")
     parser.add_argument("--web", action="store_true")
-    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--port", type=port_number, default=7860)
     return parser.parse_intermixed_args(argv)
 
 

@@ -35,6 +35,7 @@ from train.recipe.parse import parse
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
+from train.runtime.option_types import file_size
 from train.selection.scoring import score
 
 # Of the texts that the model writes itself; removing greedily reads them once for each block and each step.
@@ -111,7 +112,7 @@ def command(argv: Sequence[str] | None) -> None:
     own.add_argument("--share", type=float, default=0.25)
     own.add_argument("--remove", type=int, nargs="+", metavar="BLOCK")
     own.add_argument("--skip_evaluation", action="store_true")
-    own.add_argument("--max_shard_size", default="5GB")
+    own.add_argument("--max_shard_size", type=file_size, default="5GB")
     options, recipe = own.parse_known_args(argv)
     if not 0 < options.share < 1:
         raise RecipeError(f"--share: {options.share} should be above 0 and below 1; 0.25 is a quarter of the blocks")

@@ -6,8 +6,8 @@ The script reads the tables in `data/samples/*.tsv` and writes Parquet files to 
 The same tables give the same rows on every machine, because fixed texts seed all shuffles.
 """
 
-import argparse
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +40,8 @@ from scripts.samples.schemas import (
     write,
     write_lines,
 )
+from train.runtime.command import Parser, exit_status
+from train.runtime.files import check_writable
 
 SOURCE = "eavss samples"
 PREFERENCES = "preferences.jsonl"
@@ -235,15 +237,21 @@ def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
     )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Render the tables that ship with the project."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=TABLES, help="default: data/samples")
-    folder = parser.parse_args().output_dir
+    folder = parser.parse_args(argv).output_dir
+    check_writable("--output_dir", folder, folder=True)
     write(render_tables(), folder)
     rows = preference_rows(read_facts(TABLES / "facts.tsv"), read_kinds(TABLES / "kinds.tsv"))
     write_lines(rows, folder / PREFERENCES)
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())
