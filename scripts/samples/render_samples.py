@@ -41,7 +41,6 @@ from scripts.samples.schemas import (
     write_lines,
 )
 from train.runtime.command import Parser, exit_status
-from train.runtime.files import check_writable
 
 SOURCE = "eavss samples"
 PREFERENCES = "preferences.jsonl"
@@ -237,21 +236,15 @@ def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Render the tables that ship with the project."""
     parser = Parser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=TABLES, help="default: data/samples")
-    folder = parser.parse_args(argv).output_dir
-    check_writable("--output_dir", folder, folder=True)
+    folder = parser.parse_args().output_dir
     write(render_tables(), folder)
     rows = preference_rows(read_facts(TABLES / "facts.tsv"), read_kinds(TABLES / "kinds.tsv"))
     write_lines(rows, folder / PREFERENCES)
 
 
-def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    return exit_status(lambda: main(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(exit_status(main))

@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from train.runtime.errors import HubError
 
@@ -43,6 +44,12 @@ class HubRepo:
         Raises:
             HubError: there is no token or it is refused, the repo holds files already, or there is no connection.
         """
+        try:
+            validate_repo_id(self.repo_id)
+        except HFValidationError:
+            raise HubError(
+                f"hub_model_id: {self.repo_id!r} should be NAME or OWNER/NAME, as the Hub has them"
+            ) from None
         with self._errors_in_one_line():
             self._refuse_to_overwrite(self._whole_id())
 

@@ -1,6 +1,7 @@
 """Turn a recipe and the command line into checked arguments; a mistake in them is one line."""
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from train.recipe.settings import Dtype
 from train.recipe.trainer_checks import check_training
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
+from train.runtime.errors import RecipeError, one_line
 from train.runtime.hardware import choose_dtype
 
 # What TrainingArguments' own checks raise.
@@ -47,7 +48,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingAr
     except RecipeError:
         raise
     except _REFUSED as error:
-        raise RecipeError(" ".join(str(error).split())) from None
+        raise RecipeError(f"the keys of the Trainer: {one_line(str(error))}") from None
     check_fields(eavss)
     check_named(eavss, [field.name for field in fields(eavss)])
     check_training(training)
@@ -131,9 +132,30 @@ def _machine_values(dtype: str, deepspeed: str | dict[str, Any] | None) -> dict[
         say("started without a launcher: one process, DeepSpeed is off")
     elif isinstance(deepspeed, str):
         values["deepspeed"] = str(_deepspeed_path(deepspeed))
+        _check_deepspeed(deepspeed, _read_json(values["deepspeed"]))
     elif deepspeed:
+        _check_deepspeed("the recipe's mapping", deepspeed)
         values["deepspeed"] = deepspeed
     return values
+
+
+def _read_json(path: str) -> object:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _check_deepspeed(name: str, config: object) -> None:
+    """Refuse what is no configuration of DeepSpeed, which it would find out after the profile.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    match config:
+        case {"zero_optimization": {"stage": 0 | 1 | 2 | 3}}:
+            return
+    raise RecipeError(f"deepspeed: {name} should be a JSON object with a zero_optimization of stage 0, 1, 2 or 3")
 
 
 def _deepspeed_path(path: str) -> Path:
