@@ -31,6 +31,7 @@ def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
         if not any(answer.strip() for answer in given):
             raise ValueError(f"{ANSWERS} is {described(value)}, where a right answer or a list of some would be right")
         prompt = asked(row["prompt"])
+        Example(name, prompt.text, tuple(a for a in given if a.strip()))  # reports an empty question with its row
         found.setdefault((prompt.text, prompt.system), {}).update(dict.fromkeys(a for a in given if a.strip()))
     return [
         Example(name, question, tuple(answers), aliases=tuple(answers), system=system)
