@@ -68,9 +68,9 @@ def load(folder: Path, dataset: str | None, keep: int) -> Pair:
     """
     run = Run.read(folder)
     base = run.base_model
-    model = load_adapter(read_model(base), str(find_adapter(folder)))
-    has_one = dataset is not None or (folder / "confidence.json").is_file()
+    has_one = dataset is not None or (folder / "confidence.json").exists()
     calibration = Calibration.read(folder, dataset) if has_one else None
+    model = load_adapter(read_model(base), str(find_adapter(folder)))
     return Pair(model, load_tokenizer(base), calibration, keep)
 
 

@@ -75,6 +75,8 @@ def _checked(text: str, place: Path, kind: type[Kind], finite: bool) -> Kind:
     number: Callable[[str], float] = _finite if finite else float
     try:
         value: Kind = json.loads(text, object_hook=record, parse_float=number, parse_constant=number)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     for problem in _problems(value, kind, ""):
