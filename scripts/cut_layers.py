@@ -34,7 +34,7 @@ from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
+from train.runtime.errors import RecipeError, require
 from train.runtime.option_types import file_size
 from train.selection.scoring import score
 
@@ -83,6 +83,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     total, whole_parameters = len(find_blocks(model).modules), count_parameters(model)
     if options.remove:
         by, removed = "layers", check_layers(options.remove, total)
+        require(len(removed) < total, "--remove", removed, f"some of the {total} blocks, not all")
     else:
         by, removed = options.by, Chooser(model, tokenizer, args, training.seed)(options.by, options.share)
     say(f"removing blocks {removed} of {total}, chosen by {by}")

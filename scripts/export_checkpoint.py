@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.publishing.checkpoints import Adapter, find_adapter, named_base, require_new
+from train.model.source import named_base
+from train.publishing.checkpoints import Adapter, find_adapter, require_new
 from train.publishing.hub import HubRepo
 from train.publishing.publish import Export
 from train.publishing.run_folder import Run

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.dataset import DataSet
 from data.sets import SETS
-from data.sources import SAMPLES
+from data.sources import SAMPLES, hub_layout_rows
 from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
 from train.evaluation.likelihood import AnswerScorer
@@ -121,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     machine = f"{model.device.type}, {torch.get_num_threads()} threads, {model.dtype}"
     print(f"{options.model_name_or_path}, {machine}", flush=True)
     found = {}
+    for known, _ in DEFINITIONS.values():
+        hub_layout_rows(known.hub_id, known.config, known.validation_split, str(options.datasets_root))
     for name, (known, definition) in DEFINITIONS.items():
         task = local_task(definition, known, options.datasets_root, cache_folder() / "lm_eval")
         task.build_all_requests(limit=options.questions)

@@ -35,7 +35,9 @@ def check_refused(
     status = run(words)
     error = capsys.readouterr().err
     # Progress bars and the notes of libraries may come before it.
-    lines = [line for line in error.splitlines() if line and "%|" not in line and not line.startswith("[transformers]")]
+    lines = [
+        line for line in error.splitlines() if line and "it/s]" not in line and not line.startswith("[transformers]")
+    ]
     assert status == 2, error
     assert len(lines) == 1, error
     assert lines[0].startswith("error: ")

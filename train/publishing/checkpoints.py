@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from train.model.adapter_files import sort_lists
@@ -53,11 +53,6 @@ def find_adapter(folder: Path) -> Path:
         if (candidate / _CONFIG).is_file() and (candidate / _WEIGHTS).is_file():
             return candidate
     raise ModelError(f"no adapter in {folder}: it should hold {_CONFIG} and {_WEIGHTS}, itself or in adapter/")
-
-
-def named_base(adapter: Path) -> str:
-    """Return the name of the base in an adapter's config."""
-    return str(PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path)
 
 
 def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:

@@ -19,7 +19,7 @@ from train.recipe.settings import Dtype
 from train.recipe.trainer_checks import check_training
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError, one_line
+from train.runtime.errors import RecipeError, single_line
 from train.runtime.hardware import choose_dtype
 
 # What TrainingArguments' own checks raise.
@@ -48,7 +48,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingAr
     except RecipeError:
         raise
     except _REFUSED as error:
-        raise RecipeError(f"the keys of the Trainer: {one_line(str(error))}") from None
+        raise RecipeError(f"the keys of the Trainer: {single_line(str(error))}") from None
     check_fields(eavss)
     check_named(eavss, [field.name for field in fields(eavss)])
     check_training(training)

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch.distributed
 from tqdm import tqdm
 
-from train.runtime.errors import one_line
+from train.runtime.errors import single_line
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,7 +47,7 @@ def fail(message: str) -> int:
     """
     if not is_main_process():
         time.sleep(20)
-    print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
+    print(f"error: {single_line(message)}", file=sys.stderr, flush=True)
     return 2
 
 

@@ -41,7 +41,7 @@ def is_plain(text: str) -> bool:
     return not any(unicodedata.category(letter) in _UNPRINTABLE for letter in text)
 
 
-def one_line(text: str) -> str:
+def single_line(text: str) -> str:
     """Return a text with single spaces and visible control characters."""
     words = " ".join(text.split())
     return "".join(letter if is_plain(letter) else ascii(letter)[1:-1] for letter in words)
