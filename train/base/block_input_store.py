@@ -33,7 +33,7 @@ def kept_references(folder: Path) -> list[float] | None:
         references: list[float] = kept["references"]
         whole = kept["states"] == size_and_hash(folder / "states.bin")
         os.utime(folder)  # used just now
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if whole:
         return references

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from data.files import shown
-from train.runtime.errors import RecipeError
+from train.runtime.errors import RecipeError, single_line
 
 Kind = TypeVar("Kind")
 _NAMES: dict[Any, str] = {
@@ -80,7 +80,7 @@ def _checked(text: str, place: Path, kind: type[Kind], finite: bool) -> Kind:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     for problem in _problems(value, kind, ""):
-        raise ValueError(problem)
+        raise ValueError(single_line(problem))
     return value
 
 
