@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import datasets
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from data import preferences, questions
@@ -232,7 +232,7 @@ def _is_hub_id(name: str) -> bool:
 def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[NumberedRow]:
     try:
         return enumerate(datasets.load_dataset(hub_id, config, split=split), start=1)
-    except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError) as error:
+    except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError, HTTPError) as error:
         where = f"{hub_id} (config {config or 'default'}, split {split})"
         raise DataError(
             f"{where} cannot be loaded from the Hub: {first_line(error.__cause__ or error)}; without a connection, set "

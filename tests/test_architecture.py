@@ -72,6 +72,7 @@ TESTED_ELSEWHERE = {
     ),
     "train/recipe/ranges.py": "tests/train/recipe/test_arguments.py",
     "train/recipe/trainer_arguments.py": "tests/train/recipe/test_arguments.py",
+    "train/runtime/hub_client.py": "tests/train/publishing/test_hub_client.py",
     "train/recipe/plain_values.py": "tests/hostile/test_recipes.py",
     "train/recipe/trainer_checks.py": "tests/hostile/test_recipes.py",
     "train/model/adapter_trainer.py": "tests/train/test_trainer.py and tests/train/healing/test_trainer.py",

@@ -91,6 +91,7 @@ ROWS: list[tuple[str, str]] = [
     ("calibrate --model_name_or_path MODEL --prompts harness", "prompts: harness should be own"),
     ("calibrate --model_name_or_path MODEL --output_dir FILE", "is a file; it should be a folder"),
     ("calibrate --model_name_or_path MODEL --json DIR", "is a folder; it should be a file"),
+    ("calibrate --model_name_or_path MODEL --json /dev/null", "is a device; it should be a file"),
     ("calibrate --model_name_or_path MODEL --json FILE/x.json", "cannot be written: Not a directory"),
     ("compare_cuts --model_name_or_path MODEL", "required: --json"),
     ("compare_cuts --model_name_or_path MODEL --json DIR/a.json --shares 1.5", "--shares: 1.5 should be above 0"),

@@ -21,6 +21,7 @@ from train.runtime.distributed import fail, is_main_process, say
 from train.runtime.errors import HubError, ModelError, RecipeError, is_plain, machine_error
 from train.runtime.files import check_writable
 from train.runtime.hardware import prepare_process
+from train.runtime.hub_client import bound_requests
 
 # As shells report SIGINT and SIGTERM.
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -65,6 +66,7 @@ def exit_status(command: Callable[[], object]) -> int:
 
     It is 0, 2 after a user's mistake, which is printed, 130 after Ctrl-C, or 143 after SIGTERM.
     """
+    bound_requests()
     prepare_process()
     _quiet_other_ranks()
     try:

@@ -40,6 +40,8 @@ def check_writable(option: str, path: Path, *, folder: bool) -> None:
         if path.exists() and path.is_dir() != folder:
             is_, should = ("a file", "a folder") if folder else ("a folder", "a file")
             raise RecipeError(f"{option}: {path} is {is_}; it should be {should}")
+        if not folder and path.exists() and not path.is_file():  # to replace a device would break the machine
+            raise RecipeError(f"{option}: {path} is a device; it should be a file")
         place = path.absolute() if folder else path.absolute().parent
         while not place.exists():
             place = place.parent
