@@ -30,10 +30,11 @@ EXAMPLE = {
     **{"aliases": ["she"], "verbatim": False, "support": "", "system": "", "pairs": []},
 }
 ANSWER = {"question": "Who?", "dataset": "nq", "answer": "she", "right": True, "known": True}
-CALIBRATION = Calibration("summed", 0.5, 0.1, {"80": 0.0}, [], 2, 1, "", "nq", dict.fromkeys(KINDS))
+FIGURED = {"auroc": 0.5, "ece": 0.1, "thresholds": {"80": 0.0}, "curve": [], "asked": 2, "right": 1, "prompt": ""}
+CALIBRATION = Calibration(by="summed", dataset="nq", aurocs=dict.fromkeys(KINDS), **FIGURED)  # type: ignore[arg-type]
 MANIFEST = {"recipe": {}, "blocks": [1], "step_size": 4, "files": {}, "signature": ""}
 
-# Part of a file by its keys and indices, what is put there (bytes: instead of the whole file), and what the error says.
+# Part of a file by its keys and indices, what is put there (bytes: instead of the whole file), what the error says.
 Row = tuple[str, Any, str]
 BROKEN: list[Row] = [
     ("", b"", "it is no JSON"),
@@ -51,14 +52,12 @@ ROWS: dict[str, list[Row]] = {
         ("", b"{}", "has no 'layers'"),
         ("layers", GONE, "has no 'layers'"),
         ("layers", [], "the blocks from 0 to the last one"),
-        ("layers", {}, "layers is {}, where a list would be right"),
         ("layers.1", 7, "layers.1 is 7, where an object would be right"),
         ("layers.0.layer", -1, "the blocks from 0 to the last one"),
         ("layers.3.layer", 2, "the blocks from 0 to the last one"),
         ("layers.2.layer", 1_000_000, "the blocks from 0 to the last one"),
         ("layers.0.layer", False, "layers.0.layer is False, where an integer would be right"),
         ("layers.1.layer", 1.0, "layers.1.layer is 1.0, where an integer would be right"),
-        ("layers.1.layer", "1", "layers.1.layer is '1'"),
         ("layers.1.eavss", GONE, "has no 'eavss'"),
         ("layers.1.eavss.contrast", GONE, "has no 'contrast'"),
         ("layers.1.eavss.contrast", "0.2", "layers.1.eavss.contrast is '0.2', where a number would be right"),
@@ -67,12 +66,10 @@ ROWS: dict[str, list[Row]] = {
         ("layers.1.eavss.contrast", float("nan"), "NaN, which is no finite number"),
         ("layers.1.eavss.contrast", float("-inf"), "-Infinity, which is no finite number"),
         ("selected", [4], "selected is [4], where blocks of 0 to 3 would be right"),
-        ("selected", [-1], "selected is [-1]"),
         ("selected", [1, 1], "selected is [1, 1]"),
         ("selected", [3, 1], "selected is [3, 1]"),
         ("selected", [True], "selected.0 is True, where an integer would be right"),
         ("selected", "13", "selected is '13', where a list would be right"),
-        ("questions", "9", "questions is '9'"),
     ],
     "results.json": [
         *BROKEN,
@@ -80,15 +77,12 @@ ROWS: dict[str, list[Row]] = {
         ("dataset", 3, "dataset is 3, where text would be right"),
         ("benchmarks", GONE, "has no 'benchmarks'"),
         ("benchmarks", [], "benchmarks is [], where an object would be right"),
-        ("benchmarks.nq", None, "benchmarks.nq is None"),
         ("benchmarks.nq.n", "7", "benchmarks.nq.n is '7', where an integer would be right"),
         ("benchmarks.nq.change.contrast_accuracy", 0.5, "contrast_accuracy is 0.5, where an object would be right"),
         ("benchmarks.nq.before.contrast_accuracy", "x", "benchmarks.nq.before.contrast_accuracy is 'x'"),
-        ("retention", 1, "retention is 1"),
         ("train", [], "train is []"),
         ("train.flops", "many", "train.flops is 'many'"),
         ("train", GONE, "has no 'train'"),
-        ("train.steps", GONE, "has no 'steps'"),
     ],
     "recipe.yaml": [
         ("", b"", "should be a mapping"),
@@ -105,7 +99,6 @@ ROWS: dict[str, list[Row]] = {
         ("", b"[]", "line 1: the whole is []"),
         ("question", 3, "line 1: question is 3"),
         ("before", GONE, "has no 'before'"),
-        ("after.metrics", [], "line 1: after.metrics is []"),
         ("after.metrics.contrast_accuracy", "1", "line 1: after.metrics.contrast_accuracy is '1'"),
         ("after.metrics.contrast_accuracy", GONE, "has no 'contrast_accuracy'"),
     ],
@@ -114,9 +107,7 @@ ROWS: dict[str, list[Row]] = {
         ("", b"[" * 100_000, "is no confidence.json"),
         ("", b"\xff", "is no confidence.json"),
         ("by", "luck", "is no confidence.json"),
-        ("by", [], "is no confidence.json"),
         ("by", "probe", "is no confidence.json"),
-        ("thresholds", [], "is no confidence.json"),
         ("thresholds", {"80": "0"}, "is no confidence.json"),
         ("thresholds", {}, "keep: 80 should be one of"),
         ("probe", {"layer": 0}, "is no confidence.json"),
@@ -132,14 +123,11 @@ ROWS: dict[str, list[Row]] = {
         ("removed", [1, 1], "removed is [1, 1]"),
         ("removed", [3, 1], "removed is [3, 1]"),
         ("removed", [False, 1], "removed.0 is False"),
-        ("removed", [1.0], "removed.0 is 1.0"),
-        ("removed", "13", "removed is '13'"),
         ("removed", [9], "lie outside the model's blocks, which are 0 to 3"),
     ],
     "cells.jsonl": [
         ("", b"{", "holds something else than cells"),
         ("", b"[]", "line 1: the whole is []"),
-        ("gain", "0.1", "line 1: gain is '0.1'"),
         ("gains", [None], "line 1: gains.0 is None"),
         ("layers", [True], "line 1: layers.0 is True"),
         ("selector", GONE, "has no 'selector'"),
@@ -148,7 +136,6 @@ ROWS: dict[str, list[Row]] = {
     ],
     "cuts.json": [
         ("", b"{}", "holds no figures of cuts"),
-        ("", b"[1]", "0 is 1, where an object would be right"),
         ("0.share", GONE, "an entry has other keys"),
         ("0.by", "luck", "0.by is 'luck', where one of"),
         ("0.removed", [True], "0.removed.0 is True"),
@@ -158,7 +145,6 @@ ROWS: dict[str, list[Row]] = {
         ("truthful", "she", "line 1: truthful is 'she'"),
         ("truthful", [], "does not hold a run's training examples"),
         ("origins", ["luck"], "line 1: origins.0 is 'luck', where one of"),
-        ("pairs", [["she"]], "does not hold a run's training examples"),
         ("aliases", GONE, "has no 'aliases'"),
     ],
     "own_answers.jsonl": [

@@ -10,6 +10,8 @@ _MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 }
+# What torch.save says where a file cannot be written.
+_TORCH = ("PytorchStreamWriter failed", "inline_container.cc")
 # Control characters, halves of surrogate pairs, and separators of lines and paragraphs.
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
@@ -56,6 +58,6 @@ def machine_error(error: Exception) -> str | None:
         return f"{error.filename or 'a file'} cannot be written or read: {error.strerror}"
     if isinstance(error, SafetensorError) and "os error" in str(error):
         return f"a file cannot be written or read: {error}"
-    if isinstance(error, RuntimeError) and "PytorchStreamWriter failed" in str(error):
-        return "a file cannot be written: is the disk full?"
+    if isinstance(error, RuntimeError) and any(part in str(error) for part in _TORCH):
+        return "a file cannot be written; the disk may be full"
     return None
