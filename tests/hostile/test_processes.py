@@ -16,7 +16,7 @@ from tests.hostile.refusal import content
 from tests.train.publishing.toy_run import LAYERS, write_adapter, write_run
 from train.recipe.arguments import REPOSITORY
 
-TRAIN = "train/contrastive.py --model_name_or_path MODEL --output_dir OUT --evaluate_on nq --retention none"
+TRAIN = "train/contrastive.py --model_name_or_path MODEL --output_dir OUT --datasets_root samples --retention none"
 # A command, where names in capitals are files of `broken_files`, and what its error says.
 FEW: list[tuple[str, str]] = [
     ("train/contrastive.py --config BOMB", "aliases are not allowed"),
@@ -28,12 +28,12 @@ MANY: list[tuple[str, str]] = [
     ("train/contrastive.py --config PYTHON", "is not YAML"),
     ("train/contrastive.py --config ENV", "'env' is not allowed"),
     ("train/contrastive.py --config /dev/zero", "should have at most 1,000,000 characters"),
-    (f"{TRAIN} --lora_rank 8", "did you mean 'lora_r'?"),
+    (f"{TRAIN} --lora_rank 8", "unknown key 'lora_rank'"),
     (f"{TRAIN} --learning_rate nan", "learning_rate: nan should be"),
     (f"{TRAIN} --dataset ../secret", "dataset: '../secret' is neither"),
     (f"{TRAIN} --dataset CSV", "is neither one of"),
     (f"{TRAIN} --dataset PARQUET", "cannot be read as parquet"),
-    (f"{TRAIN} --layers 9 --datasets_root samples --dataset nq", "[9] lie outside the model's blocks"),
+    (f"{TRAIN} --layers 9 --dataset nq", "[9] lie outside the model's blocks"),
     (f"{TRAIN} --resume_from_checkpoint ../nowhere", "no folder ../nowhere"),
     ("train/contrastive.py --model_name_or_path MODEL --output_dir ROWS/out", "cannot be written: Not a directory"),
     ("train/heal.py --model_name_or_path MODEL --output_dir OUT --cut RUN", "--cut: no file"),

@@ -35,7 +35,6 @@ SECOND_ROWS: list[tuple[str | bytes, str]] = [
     (GOOD + GOOD, "is not one JSON object: Extra data"),
     (GOOD[:-5], "is not one JSON object"),
     ("{'prompt': 'x'}", "is not one JSON object"),
-    ('{"prompt": "a\nb"}', "is not one JSON object"),
     ("prompt,chosen,rejected", "is not one JSON object"),
     ("[" * 100_000, "is not one JSON object"),
     ('{"prompt": ' + "1" * 5000 + "}", "is not one JSON object"),
@@ -145,8 +144,6 @@ def test_a_bad_second_row(first: str, tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     for line, message in SECOND_ROWS if first == GOOD else SECOND_QUESTIONS:
         content = line if isinstance(line, bytes) else line.encode()
-        if b"\n" in content.removeprefix(b"\xff\xfe"):
-            continue
         path.write_bytes(first.encode() + b"\n" + content + b"\n" + first.encode() + b"\n")
         with pytest.raises(DataError) as caught:
             DataSource().split(str(path))
