@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, Literal
 
+from data.files import shown
+
 # Where a wrong answer comes from: the set's own row, the model itself, or the true answer to a similar question.
 Origin = Literal["dataset", "model", "similar"]
 
@@ -50,11 +52,11 @@ class Example:
         if not self.question.strip():
             raise ValueError("the question is empty")
         if not self.truthful or not all(answer.strip() for answer in self.truthful):
-            raise ValueError(f"the question {self.question!r} has no truthful answer, or an empty one")
+            raise ValueError(f"the question {shown(self.question)} has no truthful answer, or an empty one")
         if not all(answer.strip() for answer in self.hallucinated):
-            raise ValueError(f"the question {self.question!r} has an empty hallucinated answer")
+            raise ValueError(f"the question {shown(self.question)} has an empty hallucinated answer")
         if not all(right in self.truthful and wrong in self.hallucinated for right, wrong in self.pairs):
-            raise ValueError(f"the question {self.question!r} has a pair of answers that are not its own")
+            raise ValueError(f"the question {shown(self.question)} has a pair of answers that are not its own")
 
     @property
     def hallucinated(self) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def examples(rows: Iterable[Mapping[str, Any]], name: str) -> list[Example]:
             raise ValueError(f"{ANSWERS} is {described(value)}, where a right answer or a list of some would be right")
         prompt = asked(row["prompt"])
         passage = "" if row.get(PASSAGE) is None else text(row, PASSAGE).strip()
+        Example(name, prompt.text, tuple(a for a in given if a.strip()))  # reports an empty question with its row
         found.setdefault((prompt.text, prompt.system, passage), {}).update(dict.fromkeys(a for a in given if a.strip()))
     return [
         Example(name, question, tuple(answers), aliases=tuple(answers), support=passage, system=system)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import datasets
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.utils import validate_repo_id
 
 from data import preferences, questions
 from data.dataset import DataSet
@@ -217,7 +218,7 @@ def _own_rows(dataset: str, root: str | None) -> tuple[Iterable[NumberedRow], st
         if not path.is_file():
             raise DataError(f"dataset: no file {path}")
         return file_rows(path), str(path)
-    if dataset.count("/") != 1:
+    if dataset.count("/") != 1 or not _is_hub_id(dataset):
         raise DataError(
             f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a .jsonl, .json or .parquet file, "
             "nor a Hub id such as trl-lib/ultrafeedback_binarized"
@@ -227,10 +228,19 @@ def _own_rows(dataset: str, root: str | None) -> tuple[Iterable[NumberedRow], st
     return hub_layout_rows(dataset, "default", "train", root)
 
 
+def _is_hub_id(name: str) -> bool:
+    """Return whether the Hub may have a set of this name. `load_dataset` would take ../x for a folder."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
 def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[NumberedRow]:
     try:
         return enumerate(datasets.load_dataset(hub_id, config, split=split), start=1)
-    except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError) as error:
+    except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError, HTTPError) as error:
         where = f"{hub_id} (config {config or 'default'}, split {split})"
         raise DataError(
             f"{where} cannot be loaded from the Hub: {first_line(error.__cause__ or error)}; without a connection, set "

@@ -156,16 +156,35 @@ class Calibration:
             chosen = content if dataset is None else sets[dataset]
             probe = Probe(**chosen["probe"]) if chosen.get("probe") else None
             found = Calibration(**(chosen | {"probe": probe}))
-            by_probe = found.by == PROBE and probe is not None
-            if not (by_probe or found.by in KINDS) or not all(isinstance(v, float) for v in found.thresholds.values()):
+            if not _is_whole(found):
                 raise ValueError
         except OSError:
             raise EavssError(f"no file {path}; scripts/calibrate.py writes it") from None
         except KeyError:
             raise EavssError(f"{path} has no calibration on {dataset}; it has {', '.join(sets) or 'one'}") from None
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             raise EavssError(f"{path} is no confidence.json") from None
         return found
+
+
+def _is_whole(found: Calibration) -> bool:
+    """Return whether what was read is of the types that it should be."""
+
+    def numbers(values: object, count: int | None = None) -> bool:
+        right = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+        return right and count in (None, len(values))  # type: ignore[arg-type] # (a list by now)
+
+    probe = found.probe
+    of_probe = probe is None or (
+        type(probe.layer) is int and probe.layer >= 0 and numbers(probe.state) and numbers([probe.bias])
+    )
+    return (
+        (found.by in KINDS or (found.by == PROBE and probe is not None))
+        and all(isinstance(threshold, float) for threshold in found.thresholds.values())
+        and isinstance(found.prompt, str | None)
+        and of_probe
+        and (probe is None or numbers(probe.likelihoods, len(KINDS)))
+    )
 
 
 def _log_sigmoid(value: float) -> float:

@@ -30,6 +30,7 @@ from train.publishing.run_folder import Run
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
+from train.runtime.option_types import port_number
 
 _WIDTH = 44
 
@@ -72,9 +73,9 @@ def load(folder: Path, dataset: str | None, keep: int, passage: str = "") -> Pai
     """
     run = Run.read(folder)
     base = run.base_model
-    model = load_adapter(read_model(base), str(find_adapter(folder)))
-    has_one = dataset is not None or (folder / "confidence.json").is_file()
+    has_one = dataset is not None or (folder / "confidence.json").exists()
     calibration = Calibration.read(folder, dataset) if has_one else None
+    model = load_adapter(read_model(base), str(find_adapter(folder)))
     return Pair(model, load_tokenizer(base), calibration, keep, passage)
 
 
@@ -150,7 +151,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset")
     parser.add_argument("--passage", default="")
     parser.add_argument("--web", action="store_true")
-    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--port", type=port_number, default=7860)
     return parser.parse_intermixed_args(argv)
 
 

@@ -39,7 +39,7 @@ from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError, require
-from train.runtime.files import write_json
+from train.runtime.files import check_writable, write_json
 
 
 class Figures(TypedDict):
@@ -67,8 +67,7 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
     require(settings.calibration_questions > 0, "calibration_questions", settings.calibration_questions, "1 or more")
     require(settings.prompt_style != "harness", "prompts", args.prompts, "own, as questions are asked")
     require(not settings.ask_to_decline, "ask_to_decline", True, "false, as thresholds are for the plain prompt")
-    if Path(str(training.output_dir)).is_file():
-        raise RecipeError(f"output_dir: {training.output_dir} is a file; it should be a folder")
+    check_writable("output_dir", Path(str(training.output_dir)), folder=True)
     tokenizer = load_tokenizer(args.base_model)
     benchmarks = asked_freely(load_benchmarks(settings, training.seed))
     base = load_model(args.base_model, training)

@@ -9,7 +9,6 @@ the figures. A cut that is in the file already is not measured again. Takes the 
 """
 
 import copy
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
+from train.runtime.records import read_record
 
 
 class CutFigures(TypedDict):
@@ -96,11 +96,11 @@ def _read(path: Path) -> list[CutFigures]:
     if not path.is_file():
         return []
     try:
-        found: list[CutFigures] = json.loads(path.read_text(encoding="utf-8"))
+        found = read_record(path, list[CutFigures])
         if not all(cut.keys() == CutFigures.__annotations__.keys() for cut in found):
-            raise ValueError
-    except (ValueError, AttributeError, TypeError):
-        raise RecipeError(f"--json: {path} holds no figures of cuts; name another file") from None
+            raise ValueError("an entry has other keys")
+    except ValueError as error:
+        raise RecipeError(f"--json: {path} holds no figures of cuts; name another file: {error}") from None
     return found
 
 

@@ -46,6 +46,7 @@ from train.recipe.trainer_arguments import with_values
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
+from train.runtime.files import check_writable
 
 _RIVALS = ("rtuning", "truthrl")
 _WORDING = WORDINGS[0]
@@ -179,6 +180,7 @@ def command(argv: Sequence[str] | None) -> None:
     if "--output_dir" not in words:
         raise RecipeError("command line: --output_dir should name a folder for the rivals' adapters")
     args, training = parse(["--config", str(options.run / "recipe.yaml"), *words])
+    check_writable("--output_dir", Path(str(training.output_dir)), folder=True)
     if Path(str(training.output_dir)).resolve() == options.run.resolve():
         raise RecipeError(f"--output_dir: {training.output_dir} holds the run itself; name another folder")
     require(options.grpo_steps is None or options.grpo_steps > 0, "--grpo_steps", options.grpo_steps, "1 or more")

@@ -42,6 +42,7 @@ from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
+from train.runtime.option_types import not_negative, positive, positive_number
 
 Method = Literal["lora", "last_blocks", "replaced_run"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -141,16 +142,14 @@ def command(argv: Sequence[str] | None) -> None:
     own = Parser(__doc__)
     own.add_argument("--cut", type=Path, required=True)
     own.add_argument("--methods", choices=METHODS, nargs="+", default=list(METHODS))
-    own.add_argument("--learning_rates", type=float, nargs="+", default=[1e-3, 1e-4, 1e-4])
-    own.add_argument("--texts", type=int, default=2000)
-    own.add_argument("--curve", type=int, nargs="+", default=[0, 100, 200], metavar="STEP")
+    own.add_argument("--learning_rates", type=positive_number, nargs="+", default=[1e-3, 1e-4, 1e-4])
+    own.add_argument("--texts", type=positive, default=2000)
+    own.add_argument("--curve", type=not_negative, nargs="+", default=[0, 100, 200], metavar="STEP")
     own.add_argument("--json", type=Path, required=True)
     options, recipe = own.parse_known_args(argv)
     check_is_file("--json", options.json)
     if len(options.methods) != len(options.learning_rates):
         raise RecipeError(f"--learning_rates: {len(options.learning_rates)} should be one for each method")
-    if options.texts < 1:
-        raise RecipeError(f"--texts: {options.texts} should be 1 or more")
     say(curve_table(main(*parse(recipe), options)))
 
 

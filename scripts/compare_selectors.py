@@ -44,6 +44,7 @@ from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json, write_whole
+from train.runtime.option_types import positive, positive_number, seed_number
 
 _SELECTORS = (
     *("eavss:contrast", "eavss:conditional", "cost_aware", "avss:paper", "block_influence", "probe"),
@@ -186,16 +187,14 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[s
     parser = Parser(__doc__)
     parser.add_argument("--datasets", nargs="+", default=["truthfulqa", "sciq", "triviaqa"])
     parser.add_argument("--selectors", nargs="+", default=list(_SELECTORS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=48)
-    parser.add_argument("--learning_rates", nargs="+", type=float, default=[4e-4, 8e-4, 1.6e-3])
+    parser.add_argument("--seeds", nargs="+", type=seed_number, default=[0, 1, 2])
+    parser.add_argument("--steps", type=positive, default=48)
+    parser.add_argument("--learning_rates", nargs="+", type=positive_number, default=[4e-4, 8e-4, 1.6e-3])
     parser.add_argument("--cells", type=Path, required=True)
     parser.add_argument("--report_only", action="store_true", help="sum up the finished cells, and train nothing")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options, words = parser.parse_known_args(argv)
-    if options.steps < 1 or min(options.learning_rates) <= 0:
-        raise RecipeError("command line: --steps should be 1 or more, --learning_rates above 0")
     for name in ("cells", "json", "plot"):
         check_is_file(f"--{name}", getattr(options, name))
     for name in options.selectors:

@@ -42,6 +42,7 @@ from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json
+from train.runtime.option_types import positive_number
 
 
 @dataclass(frozen=True)
@@ -200,11 +201,9 @@ def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, run the comparison, and write the figures."""
     parser = Parser(__doc__)
     parser.add_argument("run", type=Path, metavar="FOLDER")
-    parser.add_argument("--learning_rate", type=float, help="the run's, unless another suits all blocks better")
+    parser.add_argument("--learning_rate", type=positive_number, help="the run's, unless another suits better")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
-    if options.learning_rate is not None and options.learning_rate <= 0:
-        raise RecipeError("command line: --learning_rate should be above 0")
     check_is_file("--json", options.json)
     figures = main(options)
     if options.json:

@@ -34,7 +34,8 @@ from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
+from train.runtime.errors import RecipeError, require
+from train.runtime.option_types import file_size
 from train.selection.scoring import score
 
 # Of the texts that the model writes itself; removing greedily reads them once for each block and each step.
@@ -82,6 +83,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     total, whole_parameters = len(find_blocks(model).modules), count_parameters(model)
     if options.remove:
         by, removed = "layers", check_layers(options.remove, total)
+        require(len(removed) < total, "--remove", removed, f"some of the {total} blocks, not all")
     else:
         by, removed = options.by, Chooser(model, tokenizer, args, training.seed)(options.by, options.share)
     say(f"removing blocks {removed} of {total}, chosen by {by}")
@@ -111,7 +113,7 @@ def command(argv: Sequence[str] | None) -> None:
     own.add_argument("--share", type=float, default=0.25)
     own.add_argument("--remove", type=int, nargs="+", metavar="BLOCK")
     own.add_argument("--skip_evaluation", action="store_true")
-    own.add_argument("--max_shard_size", default="5GB")
+    own.add_argument("--max_shard_size", type=file_size, default="5GB")
     options, recipe = own.parse_known_args(argv)
     if not 0 < options.share < 1:
         raise RecipeError(f"--share: {options.share} should be above 0 and below 1; 0.25 is a quarter of the blocks")

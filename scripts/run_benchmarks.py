@@ -24,8 +24,7 @@ from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.distributed import is_main_process, say
-from train.runtime.errors import RecipeError
-from train.runtime.files import write_json
+from train.runtime.files import check_writable, write_json
 
 
 def main(args: EavssArguments, training: TrainingArguments, adapter: str | None) -> Evaluation:
@@ -58,8 +57,8 @@ def table(evaluation: Evaluation) -> str:
 def _check_output(json: Path | None, items: Path | None) -> None:
     """Refuse paths that cannot be written, before the evaluation."""
     check_is_file("--json", json)
-    if items is not None and items.is_file():
-        raise RecipeError(f"--items: {items} is a file; it should be a folder")
+    if items is not None:
+        check_writable("--items", items, folder=True)
 
 
 def command(argv: Sequence[str] | None) -> None:

@@ -10,7 +10,6 @@ under another question. `--against` compares the ranking with earlier ones, of a
 files that this script or a run has written. The keys of a recipe and --config also work.
 """
 
-import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -39,7 +38,7 @@ from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
 from train.selection import controls
-from train.selection.layers_file import LayersRecord, layers_record
+from train.selection.layers_file import LayersRecord, layers_record, read_layers
 from train.selection.scoring import score, select
 
 _BAR = 30
@@ -147,12 +146,12 @@ def read_ranking(path: Path) -> Tensor:
     Raises:
         RecipeError: there is no such file, or it is not a layers.json.
     """
+    if not path.exists():
+        raise RecipeError(f"--against: no file {path}")
     try:
-        return scores_of(json.loads(path.read_text(encoding="utf-8")))
-    except OSError:
-        raise RecipeError(f"--against: no file {path}") from None
-    except (ValueError, KeyError, TypeError):
-        raise RecipeError(f"--against: {path} is no layers.json") from None
+        return scores_of(read_layers(path))
+    except ValueError as error:
+        raise RecipeError(f"--against: {path} is no layers.json: {error}") from None
 
 
 def chart(record: LayersRecord) -> str:

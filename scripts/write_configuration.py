@@ -7,7 +7,9 @@ A group of keys is named by the comment above it in `train.recipe.arguments.Eavs
 
 import inspect
 import re
+import sys
 import types
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -15,6 +17,7 @@ import yaml
 
 from train.recipe.arguments import REPOSITORY, EavssArguments
 from train.recipe.value_types import read_recipe
+from train.runtime.command import Parser, exit_status
 from train.runtime.files import write_text
 
 TARGET = REPOSITORY / "docs" / "configuration.md"
@@ -103,11 +106,17 @@ def _recipes_trainer_keys() -> list[str]:
     return list(dict.fromkeys(key for recipe in recipes for key in recipe if key not in ours))
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the page."""
+    Parser(__doc__).parse_args(argv)
     write_text(TARGET, configuration())
     print(f"written: {TARGET.relative_to(REPOSITORY)}")
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,12 +35,14 @@ class Hub:
 
     Args:
         drop: part of a path; a request for it loses its connection.
+        failing: by part of a path, the statuses that its next requests get; 0 is no answer for a second.
     """
 
     repos: dict[str, Repo] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     drop: str | None = None
+    failing: dict[str, list[int]] = field(default_factory=dict)
     endpoint: str = ""
 
     def sent(self) -> int:
@@ -71,6 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         try:
+            self._fail(path)
             for method, pattern, action in _ROUTES:
                 found = re.fullmatch(pattern, path)
                 if found and method == self.command.replace("HEAD", "GET"):
@@ -88,6 +92,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+    def _fail(self, path: str) -> None:
+        for part, statuses in self.hub.failing.items():
+            if part in path and statuses:
+                status = statuses.pop(0)
+                if not status:
+                    time.sleep(1)
+                raise RefusedError(status or 504, message="The server is busy.")
 
     do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815
 

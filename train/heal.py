@@ -37,7 +37,7 @@ from train.recipe.provenance import recipe_text
 from train.resuming.finding import find_checkpoint, require_blocks
 from train.runtime.command import Parser, exit_status
 from train.runtime.distributed import from_main, on_main_process, say
-from train.runtime.errors import RecipeError
+from train.runtime.option_types import file_size, not_negative, positive
 from train.runtime.output_lock import only_writer
 from train.runtime.seeding import random_stream
 
@@ -93,13 +93,11 @@ def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, and heal."""
     own = Parser(__doc__)
     own.add_argument("--cut", type=Path, required=True)
-    own.add_argument("--texts", type=int, default=2000)
-    own.add_argument("--curve", type=int, nargs="+", default=[], metavar="STEP")
+    own.add_argument("--texts", type=positive, default=2000)
+    own.add_argument("--curve", type=not_negative, nargs="+", default=[], metavar="STEP")
     own.add_argument("--skip_evaluation", action="store_true")
-    own.add_argument("--max_shard_size", default="5GB")
+    own.add_argument("--max_shard_size", type=file_size, default="5GB")
     options, recipe = own.parse_known_args(argv)
-    if options.texts < 1:
-        raise RecipeError(f"--texts: {options.texts} should be 1 or more")
     args, training = parse(recipe)
     with only_writer(Path(str(training.output_dir))):
         main(args, training, options)

@@ -7,19 +7,19 @@ Both write the same number of tokens after the same prompt, one text at a time a
 512 tokens. They take turns. A ratio says how many times as long the whole model takes; it is the median of the pairs.
 """
 
-import argparse
 import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
 from eavss.generation import plain_generation
 from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
+from train.runtime.command import Parser, exit_status
 from train.runtime.files import write_json
-from train.runtime.hardware import prepare_process
+from train.runtime.option_types import new_file, positive
 
 _PROMPT, _TEXT, _ROWS = 32, 512, 16
 
@@ -52,17 +52,16 @@ def read(model: PreTrainedModel) -> None:
     model(input_ids=ids, use_cache=False, logits_to_keep=1)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--whole", required=True)
     parser.add_argument("--cut", required=True)
-    parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--tokens", type=positive, default=64)
+    parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    prepare_process()
+    parser.add_argument("--json", type=new_file)
+    options = parser.parse_args(argv)
     models = [load_model_and_tokenizer(name, options.dtype)[0] for name in (options.whole, options.cut)]
     sizes = [sum(p.numel() * p.element_size() for p in model.parameters()) / 1e6 for model in models]
     figures: dict[str, float] = {"whole_megabytes": sizes[0], "cut_megabytes": sizes[1]}
@@ -84,5 +83,10 @@ def main() -> None:
         write_json(options.json, figures)
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

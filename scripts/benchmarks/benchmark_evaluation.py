@@ -9,10 +9,10 @@ harness's HF model runs at batch sizes 1, 8 and 32, and the fastest counts. Both
 forward passes.
 """
 
-import argparse
 import glob
 import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,13 +25,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.dataset import DataSet
 from data.sets import SETS
-from data.sources import SAMPLES
+from data.sources import SAMPLES, hub_layout_rows
 from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
 from train.evaluation.likelihood import AnswerScorer
 from train.recipe.arguments import REPOSITORY
+from train.runtime.command import Parser, exit_status
 from train.runtime.files import cache_folder, write_json, write_text
-from train.runtime.hardware import prepare_process
+from train.runtime.option_types import new_file, positive
 
 BATCH_SIZES = (1, 8, 32)
 TASKS = Path(lm_eval.__file__).parent / "tasks"
@@ -105,22 +106,23 @@ def measure(
     }
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure each set and print a line for it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--model_name_or_path", default=str(REPOSITORY / "outputs/models/smollm2-135m-instruct"))
     parser.add_argument("--datasets_root", type=Path, default=SAMPLES)
-    parser.add_argument("--questions", type=int, default=60)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--questions", type=positive, default=60)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
-    parser.add_argument("--token_budget", type=int, default=2048)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    prepare_process()
+    parser.add_argument("--token_budget", type=positive, default=2048)
+    parser.add_argument("--json", type=new_file)
+    options = parser.parse_args(argv)
     model, tokenizer = load_model_and_tokenizer(options.model_name_or_path, options.dtype)
     machine = f"{model.device.type}, {torch.get_num_threads()} threads, {model.dtype}"
     print(f"{options.model_name_or_path}, {machine}", flush=True)
     found = {}
+    for known, _ in DEFINITIONS.values():
+        hub_layout_rows(known.hub_id, known.config, known.validation_split, str(options.datasets_root))
     for name, (known, definition) in DEFINITIONS.items():
         task = local_task(definition, known, options.datasets_root, cache_folder() / "lm_eval")
         task.build_all_requests(limit=options.questions)
@@ -138,5 +140,10 @@ def main() -> None:
         write_json(options.json, total | {"sets": found})
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

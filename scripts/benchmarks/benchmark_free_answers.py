@@ -7,10 +7,10 @@ Both sides answer the same questions of TriviaQA in the same batches, and take t
 long one call takes. `differ` counts the answers that are not the same, which rounding can cause.
 """
 
-import argparse
 import statistics
+import sys
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from data.sources import SAMPLES, DataSource
 from eavss.answering import answer_greedily
@@ -20,24 +20,24 @@ from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
 from train.evaluation.free_answers import asking_encoder, generation_limits
 from train.recipe.arguments import REPOSITORY
+from train.runtime.command import Parser, exit_status
 from train.runtime.files import write_json
-from train.runtime.hardware import prepare_process
+from train.runtime.option_types import new_file, positive
 
 _BATCH_TOKENS = 8192
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--model_name_or_path", default=str(REPOSITORY / "outputs/models/smollm2-135m-instruct"))
     parser.add_argument("--datasets_root", default=str(SAMPLES))
     parser.add_argument("--prompt_style", default="plain", choices=("plain", "chat"))
-    parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--questions", type=positive, default=100)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    prepare_process()
+    parser.add_argument("--json", type=new_file)
+    options = parser.parse_args(argv)
     model, tokenizer = load_model_and_tokenizer(options.model_name_or_path, options.dtype)
     encoder = asking_encoder(Encoder(tokenizer, options.prompt_style, 512))
     examples = DataSource(options.datasets_root, 0.1).split("triviaqa").train[: options.questions]
@@ -69,5 +69,10 @@ def main() -> None:
         write_json(options.json, figures | {"ratio": ratio, "differ": differ, "questions": len(prompts)})
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

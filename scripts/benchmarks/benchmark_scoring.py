@@ -7,9 +7,9 @@ The batches are those that a training run scores. The two sides take turns. `ove
 takes longer: 0.05 is five per cent.
 """
 
-import argparse
 import statistics
-from pathlib import Path
+import sys
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -20,8 +20,9 @@ from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
 from train.batching.scored_answers import paired_batches
 from train.recipe.arguments import REPOSITORY
+from train.runtime.command import Parser, exit_status
 from train.runtime.files import write_json
-from train.runtime.hardware import prepare_process
+from train.runtime.option_types import new_file, positive
 
 
 @torch.no_grad()
@@ -55,18 +56,17 @@ def measure(model: PreTrainedModel, batches: list[PairedBatch], repeats: int) ->
     }
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--model_name_or_path", default=str(REPOSITORY / "outputs/models/smollm2-135m-instruct"))
     parser.add_argument("--datasets_root", default=str(SAMPLES))
-    parser.add_argument("--questions", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--token_budget", type=int, default=2048)
+    parser.add_argument("--questions", type=positive, default=24)
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--token_budget", type=positive, default=2048)
     parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    prepare_process()
+    parser.add_argument("--json", type=new_file)
+    options = parser.parse_args(argv)
     model, tokenizer = load_model_and_tokenizer(options.model_name_or_path, options.dtype)
     encoder = Encoder(tokenizer, "plain", 512)
     examples = DataSource(options.datasets_root, 0.1).split("truthfulqa").train[: options.questions]
@@ -80,5 +80,10 @@ def main() -> None:
         write_json(options.json, figures)
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

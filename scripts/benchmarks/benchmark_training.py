@@ -18,18 +18,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data.sources import SAMPLES
 from scripts.benchmarks.training_sides import SIDES, WITHOUT
 from train.recipe.arguments import REPOSITORY
+from train.runtime.command import Parser, exit_status
 from train.runtime.files import write_json
+from train.runtime.option_types import new_file, positive
 
 RUN = Path(__file__).with_name("benchmark_training_run.py")
 
 
-def run(side: str, options: argparse.Namespace, count: bool = False) -> dict[str, float]:
+def run_side(side: str, options: argparse.Namespace, count: bool = False) -> dict[str, float]:
     """Run `side` once in a new process with an empty cache, and return its figures."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
@@ -49,11 +52,11 @@ def run(side: str, options: argparse.Namespace, count: bool = False) -> dict[str
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Count each side's FLOPs once, time all sides in turn, and return the medians."""
     sides = [*SIDES, *(WITHOUT if options.without else ())]
-    flops = {side: run(side, options, count=True)["flops"] for side in SIDES}
+    flops = {side: run_side(side, options, count=True)["flops"] for side in SIDES}
     rounds: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for number in range(options.repeats):
         for side in sides:
-            rounds[side].append(run(side, options))
+            rounds[side].append(run_side(side, options))
             latest = rounds[side][-1]
             print(f"round {number + 1}, {side}: {latest['pairs_per_second']:.2f} pairs/s", flush=True)
     median = {
@@ -96,26 +99,31 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--model_name_or_path", default=str(REPOSITORY / "outputs/models/smollm2-135m-instruct"))
     parser.add_argument("--random_weights", choices=("8b", "tiny"), help="random Llama weights of this shape instead")
     parser.add_argument("--datasets_root", default=str(SAMPLES))
     parser.add_argument("--layers", type=int, nargs="+", default=[14, 15, 16, 17, 19, 21, 22, 25])
-    parser.add_argument("--pairs", type=int, default=96)
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pairs", type=positive, default=96)
+    parser.add_argument("--batch_size", type=positive, default=8)
+    parser.add_argument("--epochs", type=positive, default=3)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"))
     parser.add_argument("--without", action="store_true", help="also time ours without each feature")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    parser.add_argument("--json", type=new_file)
+    options = parser.parse_args(argv)
     figures = measure(options)
     print(table(figures))
     if options.json:
         write_json(options.json, figures)
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

@@ -6,6 +6,8 @@ python scripts/benchmarks/benchmark_training_run.py ours --folder FOLDER [--coun
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -23,8 +25,10 @@ from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
+from train.runtime.command import Parser, exit_status
 from train.runtime.files import write_json
 from train.runtime.hardware import choose_dtype, prepare_process
+from train.runtime.option_types import positive
 
 SHAPES = {
     "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32},
@@ -94,9 +98,9 @@ def count(work: Work) -> dict[str, float]:
     return {"flops": counter.get_total_flops()}
 
 
-def read_options() -> argparse.Namespace:
+def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("side", choices=(*SIDES, *WITHOUT))
     parser.add_argument("--folder", required=True, help="where caches and the result are written")
     parser.add_argument("--count", action="store_true", help="count FLOPs instead of measuring time and memory")
@@ -104,14 +108,14 @@ def read_options() -> argparse.Namespace:
         parser.add_argument(f"--{key}", required=True)
     parser.add_argument("--random_weights", choices=SHAPES)
     for key in ("pairs", "epochs", "batch_size"):
-        parser.add_argument(f"--{key}", type=int, required=True)
+        parser.add_argument(f"--{key}", type=positive, required=True)
     parser.add_argument("--layers", type=int, nargs="+", required=True)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Prepare a side, run it, and write what was measured."""
-    options = read_options()
+    options = read_options(argv)
     os.environ["EAVSS_CACHE"] = options.folder
     datasets.config.HF_DATASETS_CACHE = Path(options.folder)
     prepare_process()
@@ -123,5 +127,10 @@ def main() -> None:
     write_json(Path(options.folder) / "result.json", figures)
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return exit_status(lambda: main(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

@@ -6,8 +6,8 @@ The script reads the tables in `data/samples/*.tsv` and writes Parquet files to 
 The same tables give the same rows on every machine, because fixed texts seed all shuffles.
 """
 
-import argparse
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from scripts.samples.schemas import (
     write,
     write_lines,
 )
+from train.runtime.command import Parser, exit_status
 
 SOURCE = "eavss samples"
 PREFERENCES = "preferences.jsonl"
@@ -237,7 +238,7 @@ def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
 
 def main() -> None:
     """Render the tables that ship with the project."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=TABLES, help="default: data/samples")
     folder = parser.parse_args().output_dir
     write(render_tables(), folder)
@@ -246,4 +247,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))

@@ -144,7 +144,7 @@ def test_the_base_is_left_as_it_was(saved_model: Path, tmp_path: Path) -> None:
         (["--selectors", "eavss"], "--selectors: 'eavss' should be one of eavss:contrast"),
         (["--datasets", "demo2"], "--datasets: there is no recipe for 'demo2'"),
         (["--seed", "3"], "--seed cannot be set, since the comparison sets it"),
-        (["--steps", "0"], "--steps should be 1 or more"),
+        (["--steps", "0"], "--steps: 0 should be 1 or more"),
         (["--lora_alfa", "3"], "unknown key 'lora_alfa'; did you mean 'lora_alpha'?"),
     ],
 )

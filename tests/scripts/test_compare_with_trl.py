@@ -49,4 +49,4 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_rate_below_zero_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([str(tmp_path), "--learning_rate", "-1"]) == 2
-    assert "--learning_rate should be above 0" in capsys.readouterr().err
+    assert "--learning_rate: -1 should be above 0" in capsys.readouterr().err

@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -21,6 +23,8 @@ from train.runtime.files import size_and_hash, write_json
 
 # Seconds after which an unfinished folder has no writer any more.
 _ABANDONED = 24 * 3600
+# Seconds from finding a cache to mapping it, on every rank, at most.
+_FOUND = 10
 
 
 def kept_references(folder: Path) -> list[float] | None:
@@ -33,10 +37,12 @@ def kept_references(folder: Path) -> list[float] | None:
         references: list[float] = kept["references"]
         whole = kept["states"] == size_and_hash(folder / "states.bin")
         os.utime(folder)  # used just now
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if whole:
         return references
+    if not folder.is_dir():  # another run has made room meanwhile
+        return None
     say(f"note: the block-input cache {folder} is damaged, or of an earlier version; it is made again")
     shutil.rmtree(folder, ignore_errors=True)
     return None
@@ -76,17 +82,26 @@ def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
 def _make_room(parent: Path, room: float) -> None:
     """Remove the caches that are unused for longest until the rest take at most `room` bytes.
 
-    Those that another run is filling stay.
+    Those that another run is filling stay, and so do those that a run has just found, which it is about to map.
     """
-    folders = [folder for folder in parent.iterdir() if folder.is_dir()]
-    for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True):
+    for used, folder in sorted(_by_use(parent), reverse=True):
+        unused = time.time() - used
         if folder.suffix == ".part":
-            if time.time() - folder.stat().st_mtime > _ABANDONED:
+            if unused > _ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)
             continue
-        room -= sum(file.stat().st_size for file in folder.iterdir())
-        if room < 0:
+        with suppress(FileNotFoundError):  # another run makes room too
+            room -= sum(file.stat().st_size for file in folder.iterdir())
+        if room < 0 and unused > _FOUND:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _by_use(parent: Path) -> Iterator[tuple[float, Path]]:
+    """Yield when each folder was last used."""
+    for folder in parent.iterdir():
+        with suppress(FileNotFoundError):
+            if folder.is_dir():
+                yield folder.stat().st_mtime, folder
 
 
 def finish_cache(partial: Path, folder: Path, references: list[float]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from train.runtime.errors import RecipeError
+from train.runtime.records import read_records
 
 # The budgets of a cell: equal steps, equal FLOPs, and that of a cell which helped to choose a learning rate.
 STEPS, FLOPS, GRID = "steps", "flops", "grid"
@@ -77,17 +78,20 @@ class CellFile:
         if not self.path.is_file():
             return []
         try:
-            cells: list[FinishedCell] = [
-                json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()
-            ]
+            cells = read_records(self.path, FinishedCell)
             others = [
                 cell for cell in cells if cell["settings"] != self.settings.get(cell["dataset"], cell["settings"])
             ]
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError, OSError):
-            raise RecipeError(f"--cells: {self.path} holds something else than cells; name another file") from None
+        except ValueError as error:
+            raise RecipeError(
+                f"--cells: {self.path} holds something else than cells; name another file: {error}"
+            ) from None
         if others:
             where = f"those of {others[0]['dataset']} in {self.path}"
             raise RecipeError(f"--cells: {where} were made with other settings; name another file")
+        for key in FinishedCell.__required_keys__:
+            for cell in cells:
+                cell[key]  # type: ignore[literal-required] # (one that is missing is told now, and not after hours)
         return cells
 
     def finished(self) -> list[FinishedCell]:

@@ -1,10 +1,10 @@
 """What the base answers to its training questions, and which of these answers it should give."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from data.examples import Example
 from train.evaluation.answered import Judged
@@ -14,6 +14,17 @@ from train.recipe.settings import Labels
 from train.runtime.distributed import on_main_process, say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json_lines
+from train.runtime.records import read_records
+
+
+class _Row(TypedDict):
+    """A line of `own_answers.jsonl`."""
+
+    question: str
+    dataset: str
+    answer: str
+    right: bool
+    known: bool | None
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,6 @@ def read_verdicts(path: Path) -> dict[tuple[str, str], bool]:
         RecipeError: the file is missing, or another one.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {(row["dataset"], row["question"]): bool(row["right"]) for row in rows}
-    except (OSError, ValueError, TypeError, KeyError):
-        raise RecipeError(f"{path} does not hold a run's own answers; decline_weight writes them") from None
+        return {(row["dataset"], row["question"]): row["right"] for row in read_records(path, _Row)}
+    except ValueError as error:
+        raise RecipeError(f"{path} does not hold a run's own answers; decline_weight writes them: {error}") from None

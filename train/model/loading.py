@@ -21,7 +21,7 @@ from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_h
 
 from eavss.blocks import find_blocks
 from train.model.completeness import require_complete
-from train.model.source import UNLOADABLE, one_line, reading, source_options
+from train.model.source import one_line, reading, source_options
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
 from train.runtime.hardware import choose_dtype
@@ -150,7 +150,7 @@ def load_adapter(base: PreTrainedModel, adapter: str) -> PeftModel:
     try:
         model = PeftModel.from_pretrained(base, adapter, use_safetensors=True).eval()
         saved = load_peft_weights(adapter, device="cpu", use_safetensors=True)
-    except UNLOADABLE as error:
+    except Exception as error:  # the libraries raise anything for an adapter that is broken or another model's
         raise ModelError(f"adapter: {adapter} cannot be loaded on this model: {one_line(error)}") from None
     expected = get_peft_model_state_dict(model).keys()
     if unused := saved.keys() - expected:

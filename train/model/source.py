@@ -1,17 +1,14 @@
 """Where a base model and its tokenizer come from, and what is said when they cannot be read."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError
+from peft import PeftConfig
 
 from train.recipe.settings import BaseModel
-from train.runtime.errors import ModelError
+from train.runtime.errors import ModelError, single_line
 
-# What the libraries raise for a folder that is missing, broken or of another model.
-UNLOADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
 # Characters of a library's message that are shown.
 _MESSAGE = 300
 
@@ -37,7 +34,7 @@ def reading(base: BaseModel) -> Iterator[None]:
     _refuse_adapter(Path(name))
     try:
         yield
-    except UNLOADABLE as error:
+    except Exception as error:  # the libraries raise anything for a file that is broken or another model's
         raise ModelError(f"model_name_or_path: {name} cannot be loaded: {one_line(error)}") from None
 
 
@@ -45,14 +42,29 @@ def _refuse_adapter(folder: Path) -> None:
     """Say what an adapter's folder is, where a base was expected."""
     config = folder / "adapter_config.json"
     if config.is_file() and not (folder / "config.json").is_file():
-        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        base = named_base(folder)
         raise ModelError(
             f"model_name_or_path: {folder} is an adapter of {base}, not a base model; pass {base} here and the adapter "
             "with --adapter, or merge them with export_checkpoint.py --merge"
         )
 
 
+def named_base(adapter: Path) -> str:
+    """Return the name of the base in an adapter's config.
+
+    Raises:
+        ModelError: PEFT cannot read the config, or it names none.
+    """
+    try:
+        base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
+    except Exception as error:
+        raise ModelError(f"adapter: the config of {adapter} cannot be read: {one_line(error)}") from None
+    if not isinstance(base, str) or not base.strip():
+        raise ModelError(f"adapter: the config of {adapter} names no base_model_name_or_path; it should name its base")
+    return base
+
+
 def one_line(error: BaseException) -> str:
     """Return a library's whole message as one line, without its markup, cut after some sentences."""
-    text = " ".join((str(error).strip() or type(error).__name__).split())
+    text = single_line(str(error).strip() or type(error).__name__)
     return text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]} ..."

@@ -50,7 +50,7 @@ def _read(path: Path) -> Any:
             return kept["written"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     say(f"note: {path} is damaged, or of an earlier version; it is written again")
     return None

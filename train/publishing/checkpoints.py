@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from train.model.adapter_files import sort_lists
@@ -18,7 +18,7 @@ from train.model.tokenizer import copy_tokenizer, load_tokenizer
 from train.publishing.reload_check import fixed_logprobs, logprobs_in_fresh_process
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
-from train.runtime.files import write_json
+from train.runtime.files import check_writable, write_json
 
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 # How far the log-probability of a token may differ between two processes, and how far by merging in float32.
@@ -53,11 +53,6 @@ def find_adapter(folder: Path) -> Path:
         if (candidate / _CONFIG).is_file() and (candidate / _WEIGHTS).is_file():
             return candidate
     raise ModelError(f"no adapter in {folder}: it should hold {_CONFIG} and {_WEIGHTS}, itself or in adapter/")
-
-
-def named_base(adapter: Path) -> str:
-    """Return the name of the base in an adapter's config."""
-    return str(PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path)
 
 
 def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:
@@ -139,9 +134,10 @@ def check_checkpoint(folder: Path, expected: list[float], dtype: torch.dtype, wh
 
 
 def require_new(target: Path) -> None:
-    """Refuse a folder that holds something already."""
+    """Refuse a folder that holds something already, or that cannot be written."""
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise RecipeError(f"output_dir: {target} exists already; name another folder, or remove it")
+    check_writable("output_dir", target, folder=True)
 
 
 @contextmanager

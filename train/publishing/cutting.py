@@ -1,6 +1,5 @@
 """Write a model without some of its blocks as a plain checkpoint, with a card, and check it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from peft import PeftModel
 
+from data.files import shown
 from eavss.pruning import Criterion
 from eavss.surgery import remove_blocks, skip_blocks
 from train.evaluation.retained import Kept, kept_table
@@ -29,6 +29,7 @@ from train.publishing.reload_check import fixed_logprobs
 from train.recipe.settings import BaseModel
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json, write_text
+from train.runtime.records import read_record
 
 REASONS: dict[Criterion, str] = {
     "avss": "they have the lowest AVSS (arXiv 2411.02117).",
@@ -123,15 +124,15 @@ def read_cut(folder: Path, model: str) -> CutRecord:
         RecipeError: there is none, it is broken, or another model was cut.
     """
     path = folder / "cut.json"
+    if not path.exists():
+        raise RecipeError(f"--cut: no file {path}; scripts/cut_layers.py writes it")
     try:
-        cut: CutRecord = json.loads(path.read_text(encoding="utf-8"))
+        cut = read_record(path, CutRecord)
         whole, removed = cut["model"], cut["removed"]
-        if not all(isinstance(layer, int) for layer in removed) or removed != sorted(set(removed)) or not removed:
-            raise ValueError
-    except OSError:
-        raise RecipeError(f"--cut: no file {path}; scripts/cut_layers.py writes it") from None
-    except (ValueError, KeyError, TypeError):
-        raise RecipeError(f"--cut: {path} is no cut.json") from None
+        if removed != sorted(set(removed)) or not removed or removed[0] < 0:
+            raise ValueError(f"removed is {shown(removed)}, where the indices of blocks in order would be right")
+    except ValueError as error:
+        raise RecipeError(f"--cut: {path} is no cut.json: {error}") from None
     if whole != model:
         raise RecipeError(f"model_name_or_path: {model} should be {whole}, which {folder} was cut from")
     return cut

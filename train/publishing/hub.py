@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_token
@@ -14,8 +15,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from train.runtime.errors import HubError
+from train.runtime.hub_client import patiently
 
 # The file that the Hub puts into a new repo.
 _INITIAL = {".gitattributes"}
@@ -43,6 +46,12 @@ class HubRepo:
         Raises:
             HubError: there is no token or it is refused, the repo holds files already, or there is no connection.
         """
+        try:
+            validate_repo_id(self.repo_id)
+        except HFValidationError:
+            raise HubError(
+                f"hub_model_id: {self.repo_id!r} should be NAME or OWNER/NAME, as the Hub has them"
+            ) from None
         with self._errors_in_one_line():
             self._refuse_to_overwrite(self._whole_id())
 
@@ -58,25 +67,24 @@ class HubRepo:
         with self._errors_in_one_line():
             repo = self._whole_id()
             self._refuse_to_overwrite(repo)
-            self._api.create_repo(repo, private=self.private, exist_ok=True)
-            if self.revision != constants.DEFAULT_REVISION:
-                self._api.create_branch(repo, branch=self.revision, exist_ok=True)
-            commit = self._api.upload_folder(
-                repo_id=repo, folder_path=folder, revision=self.revision, commit_message=message
-            )
-            return str(commit.commit_url)
+            api, revision = self._api, self.revision
+            patiently(lambda: api.create_repo(repo, private=self.private, exist_ok=True))
+            if revision != constants.DEFAULT_REVISION:
+                patiently(lambda: api.create_branch(repo, branch=revision, exist_ok=True))
+            upload = partial(api.upload_folder, repo_id=repo, folder_path=folder, revision=revision)
+            return str(patiently(lambda: upload(commit_message=message)).commit_url)
 
     @property
     def _api(self) -> HfApi:
         return HfApi()
 
     def _whole_id(self) -> str:
-        user = self._api.whoami()["name"]
+        user = patiently(self._api.whoami)["name"]
         return self.repo_id if "/" in self.repo_id else f"{user}/{self.repo_id}"
 
     def _refuse_to_overwrite(self, repo: str) -> None:
         try:
-            files = set(self._api.list_repo_files(repo, revision=self.revision)) - _INITIAL
+            files = set(patiently(lambda: self._api.list_repo_files(repo, revision=self.revision))) - _INITIAL
         except (RepositoryNotFoundError, RevisionNotFoundError):
             return
         if files and not self.overwrite:

@@ -1,20 +1,22 @@
 """Read what a finished run left in its folder."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast, get_type_hints
 
 import yaml
 
-from data.examples import Example
+from data.examples import Example, Origin
 from train.evaluation.compare import item_file
 from train.evaluation.records import Carried, Comparison, QuestionRecord
 from train.plan import TrainFigures
+from train.recipe.arguments import EavssArguments
 from train.recipe.settings import BaseModel
+from train.recipe.value_types import check_value, read_recipe
 from train.runtime.errors import RecipeError
-from train.selection.layers_file import LayersRecord
+from train.runtime.records import read_record, read_records
+from train.selection.layers_file import LayersRecord, read_layers
 
 
 class Results(Comparison):
@@ -44,6 +46,21 @@ class Results(Comparison):
     confidence: NotRequired[Carried]
     command: str
     versions: dict[str, str]
+
+
+class ExampleRow(TypedDict):
+    """A line of `training_examples.jsonl` (`data.examples.Example.to_json`)."""
+
+    dataset: str
+    question: str
+    truthful: list[str]
+    hallucinated: list[str]
+    origins: list[Origin]
+    aliases: list[str]
+    verbatim: bool
+    support: str
+    system: str
+    pairs: list[list[str]]
 
 
 class Item(TypedDict):
@@ -77,14 +94,16 @@ class Run:
         Raises:
             RecipeError: the folder is not that of a finished run.
         """
+        name = "results.json"
         try:
-            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
-            seed = int(yaml.safe_load(recipe).get("seed", 42))
+            results = read_record(folder / name, Results)
             results["dataset"], results["benchmarks"]  # so that another program's file is refused here
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-            raise RecipeError(f"{folder} is not the folder of a finished run: results.json or recipe.yaml") from None
-        return cls(folder, cast(Results, results), recipe, seed)
+            name = "recipe.yaml"
+            seed = check_value("seed", read_recipe(folder / name).get("seed", 42), int)
+            recipe = (folder / name).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"{folder} is not the folder of a finished run: {name}: {error}") from None
+        return cls(folder, results, recipe, seed)
 
     @property
     def dataset(self) -> str:
@@ -99,9 +118,9 @@ class Run:
         """
         path = self.folder / "training_examples.jsonl"
         try:
-            return [Example.from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError, TypeError, KeyError):
-            raise RecipeError(f"{path} does not hold a run's training examples") from None
+            return [Example.from_json(cast(Any, row)) for row in read_records(path, ExampleRow)]
+        except ValueError as error:
+            raise RecipeError(f"{path} does not hold a run's training examples: {error}") from None
 
     @property
     def base_model(self) -> BaseModel:
@@ -110,16 +129,12 @@ class Run:
         Raises:
             RecipeError: results.json does not name it.
         """
-        recipe = yaml.safe_load(self.recipe)
+        recipe, hints = yaml.safe_load(self.recipe), get_type_hints(EavssArguments)
         if "model" not in self.results:
             raise RecipeError(f"{self.folder} is not the folder of a finished run: results.json names no model")
-        return BaseModel(
-            self.results["model"],
-            str(recipe.get("model_revision", "main")),
-            bool(recipe.get("trust_remote_code", False)),
-            recipe.get("dtype", "auto"),
-            recipe.get("attn_implementation"),
-        )
+        keys = {"model_revision": "main", "trust_remote_code": False, "dtype": "auto", "attn_implementation": None}
+        values = [check_value(key, recipe.get(key, default), hints[key]) for key, default in keys.items()]
+        return BaseModel(self.results["model"], *values)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -134,10 +149,9 @@ class Run:
             RecipeError: the run has no such file, or it is broken.
         """
         try:
-            layers: LayersRecord = json.loads((self.folder / "layers.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise RecipeError(f"{self.folder} is not the folder of a finished run: layers.json") from None
-        return layers
+            return read_layers(self.folder / "layers.json")
+        except ValueError as error:
+            raise RecipeError(f"{self.folder} is not the folder of a finished run: layers.json: {error}") from None
 
     @property
     def picture(self) -> bytes:
@@ -159,6 +173,9 @@ class Run:
         """
         path = self.folder / "items" / item_file(name)
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError):
-            raise RecipeError(f"{path} does not hold the questions of results.json") from None
+            items = read_records(path, Item)
+        except ValueError as error:
+            raise RecipeError(f"{path} does not hold the questions of results.json: {error}") from None
+        if not items:
+            raise RecipeError(f"{path} does not hold the questions of results.json: it is empty")
+        return items

@@ -1,6 +1,7 @@
 """Turn a recipe and the command line into checked arguments; a mistake in them is one line."""
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -9,17 +10,20 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
 import torch
-from transformers import IntervalStrategy, TrainingArguments
-from transformers.integrations import get_available_reporting_integrations
-from transformers.trainer_utils import HubStrategy
+from transformers import TrainingArguments
 from trl import TrlParser
 
 from train.recipe.arguments import NO_RETENTION, REPOSITORY, EavssArguments
+from train.recipe.plain_values import check_fields, check_named, check_plain
 from train.recipe.settings import Dtype
+from train.recipe.trainer_checks import check_training
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError, require
+from train.runtime.errors import RecipeError, single_line
 from train.runtime.hardware import choose_dtype
+
+# What TrainingArguments' own checks raise.
+_REFUSED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, ImportError, OSError)
 
 
 def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingArguments]:
@@ -43,9 +47,11 @@ def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingAr
         eavss, training = parser.parse_args_into_dataclasses(arguments)
     except RecipeError:
         raise
-    except (ValueError, ImportError, OSError) as error:  # raised by TrainingArguments' own checks
-        raise RecipeError(" ".join(str(error).split())) from None
-    _check_training(training)
+    except _REFUSED as error:
+        raise RecipeError(f"the keys of the Trainer: {single_line(str(error))}") from None
+    check_fields(eavss)
+    check_named(eavss, [field.name for field in fields(eavss)])
+    check_training(training)
     if eavss.retention == NO_RETENTION:
         eavss = replace(eavss, retention=[])
     return eavss, training
@@ -70,6 +76,7 @@ def _split_equals(argv: list[str]) -> list[str]:
 
 
 def _check_flags(argv: list[str]) -> None:
+    check_plain("command line", argv)
     flags = [word[2:].replace("-", "_") for word in argv if word.startswith("--")]
     for flag in flags:
         if flag in ("config", "help") or flag.removeprefix("no_") in _keys():
@@ -125,9 +132,30 @@ def _machine_values(dtype: str, deepspeed: str | dict[str, Any] | None) -> dict[
         say("started without a launcher: one process, DeepSpeed is off")
     elif isinstance(deepspeed, str):
         values["deepspeed"] = str(_deepspeed_path(deepspeed))
+        _check_deepspeed(deepspeed, _read_json(values["deepspeed"]))
     elif deepspeed:
+        _check_deepspeed("the recipe's mapping", deepspeed)
         values["deepspeed"] = deepspeed
     return values
+
+
+def _read_json(path: str) -> object:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _check_deepspeed(name: str, config: object) -> None:
+    """Refuse what is no configuration of DeepSpeed, which it would find out after the profile.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    match config:
+        case {"zero_optimization": {"stage": 0 | 1 | 2 | 3}}:
+            return
+    raise RecipeError(f"deepspeed: {name} should be a JSON object with a zero_optimization of stage 0, 1, 2 or 3")
 
 
 def _deepspeed_path(path: str) -> Path:
@@ -135,20 +163,3 @@ def _deepspeed_path(path: str) -> Path:
         if candidate.is_file():
             return candidate
     raise RecipeError(f"deepspeed: no file {path}; recipes/deepspeed holds zero2.json and zero3.json")
-
-
-def _check_training(training: TrainingArguments) -> None:
-    for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
-        require(getattr(training, key) >= 1, key, getattr(training, key), "1 or more")
-    require(training.learning_rate > 0, "learning_rate", training.learning_rate, "above 0")
-    steps = (training.max_steps, training.num_train_epochs)
-    require(max(steps) > 0, "max_steps, num_train_epochs", steps, "above 0, one of them")
-    evaluation_is_ours = IntervalStrategy(training.eval_strategy) is IntervalStrategy.NO
-    require(evaluation_is_ours, "eval_strategy", training.eval_strategy, "left out: evaluate_on names the sets")
-    # Launchers print the command line, and checkpoints keep it, so a token there would leak.
-    if training.hub_token is not None:
-        raise RecipeError("hub_token: should be left out; set HF_TOKEN in the environment, or run `hf auth login`")
-    lacking = [name for name in training.report_to or () if name not in get_available_reporting_integrations()]
-    require(not lacking, "report_to", lacking, "none, or trackers that are installed (tensorboard, wandb, trackio)")
-    at_the_end = HubStrategy(training.hub_strategy) in (HubStrategy.EVERY_SAVE, HubStrategy.END)
-    require(at_the_end, "hub_strategy", training.hub_strategy, "left out: a run is pushed once, at its end")

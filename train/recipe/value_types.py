@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
+from data.files import shown
 from train.runtime.errors import RecipeError
 
 _NAMES: dict[Any, str] = {
@@ -23,13 +24,28 @@ _NAMES: dict[Any, str] = {
 }
 
 
+# Characters of a recipe; nobody writes more, and a device file has no end.
+_LONGEST = 1_000_000
+# What PyYAML raises for a value that its tag does not fit, as in `!!int x` or a 31st of February.
+_NO_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            # A few lines of aliases to aliases make a value of billions of items.
+            line = self.peek_event().start_mark.line + 1
+            raise RecipeError(f"line {line}: aliases are not allowed; write the value out")
+        return super().compose_node(parent, index)  # type: ignore[no-any-return] # (no hints)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise RecipeError(f"line {line}: the key {shown(key)} should be text")
             if key in seen:
-                raise RecipeError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands there twice")
+                raise RecipeError(f"line {line}: the key {key!r} stands there twice")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -42,12 +58,16 @@ def read_recipe(path: Path) -> dict[str, Any]:
             which TRL would obey.
     """
     try:
-        recipe = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST + 1)
+        if len(text) > _LONGEST:
+            raise RecipeError(f"it should have at most {_LONGEST:,} characters")
+        recipe = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise RecipeError(f"recipe {path}: {error.strerror}") from None
     except RecipeError as error:
         raise RecipeError(f"recipe {path}, {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _NO_YAML as error:
         raise RecipeError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(recipe, dict):
         raise RecipeError(f"recipe {path} should be a mapping of keys to values")
@@ -69,7 +89,7 @@ def check_value(key: str, value: Any, hint: Any) -> Any:
     try:
         return adapter.validate_python(value, strict=True)
     except ValidationError:
-        raise RecipeError(f"recipe: {key}: {value!r} should be {_describe(hint)}") from None
+        raise RecipeError(f"recipe: {key}: {shown(value)} should be {_describe(hint)}") from None
 
 
 def _as_read(hint: Any) -> Any:

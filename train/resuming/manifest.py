@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 from transformers import TrainingArguments
 
 from train.runtime.files import cache_folder, size_and_hash, write_json
+from train.runtime.records import read_record
 
 MANIFEST = "eavss_checkpoint.json"
 
@@ -58,12 +59,13 @@ def step_size(training: TrainingArguments) -> int:
 
 
 def read_manifest(checkpoint: Path) -> Manifest | None:
-    """Return what a checkpoint says of itself; None where it says nothing."""
-    try:
-        manifest: Manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return manifest
+    """Return what a checkpoint says of itself; None where it says nothing.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = checkpoint / MANIFEST
+    return read_record(path, Manifest) if path.exists() else None
 
 
 def problem_of(checkpoint: Path) -> str:
@@ -74,7 +76,7 @@ def problem_of(checkpoint: Path) -> str:
             return "it was not finished"
         expected = manifest["files"]
         damaged = manifest.keys() != Manifest.__annotations__.keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         damaged = True
     if damaged:
         return f"its {MANIFEST} is damaged"

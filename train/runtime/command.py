@@ -10,12 +10,15 @@ from typing import NoReturn
 
 import datasets
 import transformers
+from safetensors import SafetensorError
 
 from data.errors import DataError
 from eavss.errors import EavssError
 from train.runtime.distributed import fail, is_main_process, say
-from train.runtime.errors import HubError, ModelError, RecipeError
+from train.runtime.errors import HubError, ModelError, RecipeError, is_plain, machine_error
+from train.runtime.files import check_writable
 from train.runtime.hardware import prepare_process
+from train.runtime.hub_client import bound_requests
 from train.runtime.stopping import Terminated, ending_at_once, follow_launcher
 
 # As shells report SIGINT and SIGTERM.
@@ -30,6 +33,13 @@ class Parser(argparse.ArgumentParser):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override] # (argparse's own)
+        """Refuse words that no option can take, and parse the others."""
+        for word in sys.argv[1:] if args is None else args:
+            if not is_plain(word):
+                raise RecipeError(f"command line: {word!r} should be text without control characters")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage; argparse calls this."""
         raise RecipeError(f"command line: {message}")
@@ -39,10 +49,10 @@ def check_is_file(option: str, path: Path | None) -> None:
     """Check that `path` can be written as a file, before anything is computed.
 
     Raises:
-        RecipeError: `path` is a folder.
+        RecipeError: see `check_writable`.
     """
-    if path is not None and path.is_dir():
-        raise RecipeError(f"{option}: {path} is a folder; it should be a file")
+    if path is not None:
+        check_writable(option, path, folder=False)
 
 
 def exit_status(command: Callable[[], object]) -> int:
@@ -50,6 +60,7 @@ def exit_status(command: Callable[[], object]) -> int:
 
     It is 0, 2 after a user's mistake, which is printed, 130 after Ctrl-C, or 143 after SIGTERM or SIGUSR1.
     """
+    bound_requests()
     prepare_process()
     _quiet_other_ranks()
     follow_launcher()
@@ -58,6 +69,10 @@ def exit_status(command: Callable[[], object]) -> int:
             command()
     except _USER_ERRORS as error:
         return fail(str(error))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if (said := machine_error(error)) is None:
+            raise
+        return fail(said)
     except (KeyboardInterrupt, Terminated) as asked:
         if is_main_process():
             stopped = " ".join(["stopped", *map(str, asked.args)])

@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch.distributed
 from tqdm import tqdm
 
+from train.runtime.errors import single_line
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
@@ -45,7 +47,7 @@ def fail(message: str) -> int:
     """
     if not is_main_process():
         time.sleep(20)
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {single_line(message)}", file=sys.stderr, flush=True)
     return 2
 
 

@@ -5,7 +5,13 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+
+from train.runtime.errors import RecipeError
+
+# Bytes that are written to find out whether a disk has room.
+_TRIAL = 1 << 16
 
 
 def cache_folder() -> Path:
@@ -19,6 +25,32 @@ def size_and_hash(path: Path) -> list[int | str]:
         return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
 
 
+def check_writable(option: str, path: Path, *, folder: bool) -> None:
+    """Check that a file or a folder can be written, before anything is computed. Nothing is left of the trial.
+
+    Args:
+        option: what names the path.
+        path: a path that may not exist yet.
+        folder: whether it is to be a folder.
+
+    Raises:
+        RecipeError: it is of the other kind, or the disk is full, read-only or not this user's.
+    """
+    try:
+        if path.exists() and path.is_dir() != folder:
+            is_, should = ("a file", "a folder") if folder else ("a folder", "a file")
+            raise RecipeError(f"{option}: {path} is {is_}; it should be {should}")
+        if not folder and path.exists() and not path.is_file():  # to replace a device would break the machine
+            raise RecipeError(f"{option}: {path} is a device; it should be a file")
+        place = path.absolute() if folder else path.absolute().parent
+        while not place.exists():
+            place = place.parent
+        with TemporaryFile(dir=place) as file:
+            file.write(bytes(_TRIAL))
+    except OSError as error:
+        raise RecipeError(f"{option}: {path} cannot be written: {error.strerror}; name another place") from None
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,6 +58,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk's error names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from train.runtime.distributed import from_main
 from train.runtime.errors import RecipeError
-from train.runtime.files import cache_folder
+from train.runtime.files import cache_folder, check_writable
 
 
 @contextmanager
@@ -20,8 +20,9 @@ def only_writer(output: Path) -> Iterator[None]:
     without a common cache folder do not see each other.
 
     Raises:
-        RecipeError: another run is writing the folder.
+        RecipeError: another run is writing the folder, or it cannot be written to.
     """
+    check_writable("output_dir", output, folder=True)
     held: list[FileLock] = []
     from_main(lambda: held.extend(_locks(output)))
     try:

@@ -5,12 +5,14 @@ from typing import TypedDict
 
 from safetensors.torch import save_file
 
+from data.files import shown
 from eavss.plots import plot_profile
 from eavss.profile import LayerProfile
 from eavss.records import LayerScores, StabilitySummary
 from eavss.verdict import block_bootstraps, stability_summary
 from train.runtime.distributed import on_main_process
 from train.runtime.files import write_json, write_whole
+from train.runtime.records import read_record
 from train.selection.scoring import Choice
 
 
@@ -56,6 +58,23 @@ def layers_record(profile: LayerProfile, choice: Choice, *, model: str, dataset:
         "selected": selected,
         "stability": stability_summary(choice.stability, selected),
     }
+
+
+def read_layers(path: Path) -> LayersRecord:
+    """Read a `layers.json`.
+
+    Raises:
+        ValueError: there is no such file, or it is none: blocks are not numbered from 0, or one is selected that is not
+            there, or twice.
+    """
+    record = read_record(path, LayersRecord)
+    count = len(record["layers"])
+    if not count or [layer.get("layer", number) for number, layer in enumerate(record["layers"])] != [*range(count)]:
+        raise ValueError("layers should be the blocks from 0 to the last one, in order")
+    selected = record.get("selected", [])
+    if selected != sorted(set(selected) & set(range(count))):
+        raise ValueError(f"selected is {shown(selected)}, where blocks of 0 to {count - 1} would be right")
+    return record
 
 
 @on_main_process

@@ -1,14 +1,17 @@
 """The block-input caches on disk: room for them, and none of them half filled."""
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
 
 from tests.toys import tiny_model
 from tests.train.base.toy_reading import SEQUENCES, read, reader_of
+from train.base.block_input_store import finish_cache, kept_references, map_states, start_cache
 from train.base.block_inputs import size_in_bytes
 from train.runtime.errors import ModelError
 from train.runtime.files import cache_folder
@@ -50,6 +53,32 @@ def test_caches_that_are_being_filled_and_stray_files_stay() -> None:
     os.utime(abandoned, (1, 1))
     reader_of(tiny_model("llama")).read(2, size_in_bytes(tiny_model("llama"), SEQUENCES))
     assert (filling.exists(), abandoned.exists(), stray.exists()) == (True, False, True)
+
+
+def test_runs_that_share_a_folder_do_not_disturb_each_other() -> None:
+    """Three fill and find the same few caches, which do not all have room; none may fail or read another's."""
+    root, failed = cache_folder() / "prefix", list[BaseException]()
+
+    def work(seed: int) -> None:
+        draw = random.Random(seed)
+        for _ in range(60):
+            number = draw.randrange(6)
+            folder = root / f"k{number}"
+            try:
+                if kept_references(folder) is None:
+                    partial = start_cache(folder, 4000, 10_000)
+                    (partial / "states.bin").write_bytes(bytes([number]) * 4000)
+                    finish_cache(partial, folder, [float(number)])
+                assert map_states(folder, (10, 100), torch.float32).view(torch.uint8).unique().tolist() == [number]
+            except BaseException as error:
+                failed.append(error)
+
+    runs = [Thread(target=work, args=(seed,)) for seed in range(3)]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    assert failed == []
 
 
 def halved(folder: Path) -> None:

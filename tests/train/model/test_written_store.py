@@ -49,11 +49,15 @@ def damage_form(path: Path) -> None:
     path.write_text('["first"]')
 
 
+def damage_nesting(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
 def damage_bytes(path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
 
 
-@pytest.mark.parametrize("damage", [damage_half, damage_value, damage_form, damage_bytes])
+@pytest.mark.parametrize("damage", [damage_half, damage_value, damage_form, damage_bytes, damage_nesting])
 def test_a_damaged_file_is_told_and_written_again(
     damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

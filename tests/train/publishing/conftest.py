@@ -15,6 +15,7 @@ from tests.hub_server import TOKEN, Hub, serving
 from tests.toys import save_tiny
 from tests.train.publishing.toy_run import write_adapter, write_run
 from train.publishing import reload_check
+from train.runtime import hub_client
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +59,8 @@ def hub(server: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     for held in (server.repos, server.blobs, server.requests):
         held.clear()
     server.drop = None
+    server.failing.clear()
+    monkeypatch.setattr(hub_client, "WAITS", (0.0, 0.0))
     # The client reads these from the environment once, when it is imported. Nothing here speaks Xet.
     for name, value in (("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True), ("ENDPOINT", server.endpoint)):
         monkeypatch.setattr(constants, name, value)

@@ -1,0 +1,176 @@
+"""Bad command lines of every command, each in its own way."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from scripts import (
+    ask,
+    calibrate,
+    compare_cuts,
+    compare_declining,
+    compare_healing,
+    compare_selectors,
+    compare_with_trl,
+    cut_layers,
+    embedded_model,
+    evaluate_runs,
+    export_checkpoint,
+    profile_own_answers,
+    run_benchmarks,
+    score_layers,
+    summarise_runs,
+    write_configuration,
+)
+from scripts.benchmarks import (
+    benchmark_cut,
+    benchmark_evaluation,
+    benchmark_free_answers,
+    benchmark_scoring,
+    benchmark_training,
+    benchmark_training_run,
+)
+from tests.hostile.refusal import check_refused
+from train import contrastive, heal
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    module.__name__.rpartition(".")[2]: module.run
+    for module in (
+        *(ask, calibrate, compare_cuts, compare_declining, compare_healing, compare_selectors, compare_with_trl),
+        *(cut_layers, embedded_model, evaluate_runs, export_checkpoint, profile_own_answers, run_benchmarks),
+        *(score_layers, summarise_runs, write_configuration, benchmark_cut, benchmark_evaluation),
+        *(benchmark_free_answers, benchmark_scoring, benchmark_training, benchmark_training_run, contrastive, heal),
+    )
+}
+# A command and its words, where MODEL is a tiny model, DIR an empty folder, FILE an empty file; what the error says.
+ROWS: list[tuple[str, str]] = [
+    ("contrastive", "model_name_or_path"),
+    ("contrastive --model_name_or_path", "--model_name_or_path"),
+    ("contrastive --config", "--config: a value should follow"),
+    ("contrastive --config DIR", "Is a directory"),
+    ("contrastive --config DIR/none.yaml", "No such file or directory"),
+    ("contrastive --config FILE", "should be a mapping"),
+    ("contrastive --config /dev/zero", "should have at most 1,000,000 characters"),
+    ("contrastive --config FILE --config FILE", "--config is given twice"),
+    ("contrastive FILE --model_name_or_path MODEL", "FILE"),
+    ("contrastive --model_name_or_path MODEL --lora_rank 8", "unknown key 'lora_rank'"),
+    ("contrastive --model_name_or_path MODEL --lora_r", "--lora_r"),
+    ("contrastive --model_name_or_path MODEL --lora_r=", "invalid int value: ''"),
+    ("contrastive --model_name_or_path MODEL --lora_r 8.5", "invalid int value: '8.5'"),
+    ("contrastive --model_name_or_path MODEL --lora_r 8 --lora_r 9", "--lora_r is given twice"),
+    ("contrastive --model_name_or_path MODEL --lora-r 8 --lora_r 9", "--lora_r is given twice"),
+    ("contrastive --model_name_or_path MODEL --learning_rate nan", "learning_rate: nan should be"),
+    ("contrastive --model_name_or_path MODEL --beta inf", "beta: inf should be a finite number"),
+    ("contrastive --model_name_or_path MODEL --seed -1", "seed: -1 should be 0 or more"),
+    ("contrastive --model_name_or_path MODEL --seed 99999999999", "seed"),
+    ("contrastive --model_name_or_path MODEL --layers", "--layers"),
+    ("contrastive --model_name_or_path MODEL --layers 1 x", "invalid int value: 'x'"),
+    ("contrastive --model_name_or_path MODEL --dtype float16", "invalid choice: 'float16'"),
+    ("contrastive --model_name_or_path MODEL --pack_answers perhaps", "--pack_answers"),
+    ("contrastive --model_name_or_path MODEL --no_lora_r", "--no_lora_r"),
+    ("contrastive --model_name_or_path MODEL --evaluate_on squad", "evaluate_on: ['squad'] should be among"),
+    ("contrastive --model_name_or_path MODEL --output_dir FILE", "output_dir"),
+    ("contrastive --model_name_or_path MODEL --output_dir FILE/x", "cannot be written: Not a directory"),
+    ("contrastive --model_name_or_path MODEL --output_dir /proc/x", "cannot be written"),
+    ("contrastive --model_name_or_path MODEL --output_dir a\x1b[2Jb", "control characters"),
+    ("contrastive --model_name_or_path MODEL --resume_from_checkpoint DIR", "trainer_state.json"),
+    ("contrastive --model_name_or_path MODEL --hub_token hf_x", "hub_token: should be left out"),
+    ("heal --model_name_or_path MODEL", "--cut"),
+    ("heal --model_name_or_path MODEL --cut DIR", "--cut: no file"),
+    ("heal --model_name_or_path MODEL --cut DIR --texts 0", "--texts: 0 should be 1 or more"),
+    ("heal --model_name_or_path MODEL --cut DIR --curve -1", "--curve"),
+    ("heal --model_name_or_path MODEL --cut DIR --max_shard_size big", "should be a size such as 500MB or 5GB"),
+    ("ask", "the following arguments are required: run"),
+    ("ask DIR Who?", "is not the folder of a finished run"),
+    ("ask DIR/none Who?", "is not the folder of a finished run"),
+    ("ask FILE Who?", "is not the folder of a finished run"),
+    ("ask DIR Who? --keep 75", "invalid choice: 75"),
+    ("ask DIR --port 99999", "--port: 99999 should be a port between 0 and 65535"),
+    ("calibrate --model_name_or_path MODEL --calibration_questions 0", "should be 1 or more"),
+    ("calibrate --model_name_or_path MODEL --prompts harness", "prompts: harness should be own"),
+    ("calibrate --model_name_or_path MODEL --output_dir FILE", "is a file; it should be a folder"),
+    ("calibrate --model_name_or_path MODEL --json DIR", "is a folder; it should be a file"),
+    ("calibrate --model_name_or_path MODEL --json /dev/null", "is a device; it should be a file"),
+    ("calibrate --model_name_or_path MODEL --json FILE/x.json", "cannot be written: Not a directory"),
+    ("compare_cuts --model_name_or_path MODEL", "required: --json"),
+    ("compare_cuts --model_name_or_path MODEL --json DIR/a.json --shares 1.5", "--shares: 1.5 should be above 0"),
+    ("compare_cuts --model_name_or_path MODEL --json DIR/a.json --shares nan", "--shares: nan should be above 0"),
+    ("compare_cuts --model_name_or_path MODEL --json DIR/a.json --by luck", "invalid choice: 'luck'"),
+    ("compare_cuts --model_name_or_path MODEL --json FILE", "holds no figures of cuts"),
+    ("compare_declining DIR --output_dir DIR/out", "is not the folder of a finished run"),
+    ("compare_healing --model_name_or_path MODEL --cut DIR --json DIR/a.json --learning_rates nan", "learning_rates"),
+    ("compare_healing --model_name_or_path MODEL --cut DIR --json DIR/a.json --learning_rates 1", "for each method"),
+    ("compare_healing --model_name_or_path MODEL --cut DIR --json DIR/a.json --methods luck", "invalid choice: 'luck'"),
+    ("compare_selectors", "required: --cells"),
+    ("compare_selectors --cells DIR", "is a folder; it should be a file"),
+    ("compare_selectors --cells DIR/c --datasets squad", "there is no recipe for 'squad'"),
+    ("compare_selectors --cells DIR/c --datasets ../demo", "there is no recipe for '../demo'"),
+    ("compare_selectors --cells DIR/c --selectors luck", "luck"),
+    ("compare_selectors --cells DIR/c --selectors layers:x", "layers:x"),
+    ("compare_selectors --cells DIR/c --selectors random:-1", "random:-1"),
+    ("compare_selectors --cells DIR/c --seeds -1", "--seeds"),
+    ("compare_selectors --cells DIR/c --seeds 1.5", "1.5 should be an integer between 0 and 4294967295"),
+    ("compare_selectors --cells DIR/c --steps 0", "--steps: 0 should be 1 or more"),
+    ("compare_selectors --cells DIR/c --learning_rates nan", "--learning_rates: nan should be above 0"),
+    ("compare_selectors --cells DIR/c --max_steps 3", "--max_steps cannot be set"),
+    ("compare_with_trl DIR", "is not the folder of a finished run"),
+    ("compare_with_trl DIR --learning_rate inf", "--learning_rate: inf should be above 0"),
+    ("cut_layers --model_name_or_path MODEL --share 0", "--share: 0.0 should be above 0"),
+    ("cut_layers --model_name_or_path MODEL --share nan", "--share: nan should be above 0"),
+    ("cut_layers --model_name_or_path MODEL --output_dir DIR/o --remove 9", "[9] lie outside the model's blocks"),
+    ("cut_layers --model_name_or_path MODEL --output_dir DIR/o --remove -1", "-1"),
+    ("cut_layers --model_name_or_path MODEL --output_dir DIR/o --remove 0 1 2 3", "should be some of the 4 blocks"),
+    ("cut_layers --model_name_or_path MODEL --output_dir FILE/o", "cannot be written"),
+    ("cut_layers --model_name_or_path MODEL --max_shard_size 0GB", "should be a size such as"),
+    ("embedded_model --folder DIR", "unrecognized arguments: --folder"),
+    ("embedded_model --output_dir FILE", "is a file; it should be a folder"),
+    ("evaluate_runs DIR", "--output_dir should name a folder"),
+    ("evaluate_runs DIR --output_dir DIR/o", "is not the folder of a finished run"),
+    ("export_checkpoint DIR", "required: --output_dir"),
+    ("export_checkpoint DIR --output_dir DIR/o", "no adapter in"),
+    ("export_checkpoint MODEL --output_dir DIR/o", "no adapter in"),
+    ("export_checkpoint DIR --output_dir FILE", "exists already"),
+    ("export_checkpoint DIR --output_dir DIR/o --dtype bfloat16", "--dtype: an adapter keeps its own"),
+    ("export_checkpoint DIR --output_dir DIR/o --merge --dtype int8", "invalid choice: 'int8'"),
+    ("export_checkpoint DIR --output_dir DIR/o --max_shard_size 5", "should be a size such as"),
+    ("profile_own_answers --model_name_or_path MODEL --plot DIR", "--plot: "),
+    ("run_benchmarks --model_name_or_path MODEL --items FILE", "is a file; it should be a folder"),
+    ("run_benchmarks --model_name_or_path MODEL --items FILE/x", "cannot be written"),
+    ("run_benchmarks --model_name_or_path MODEL --datasets_root DIR", "no file"),
+    ("run_benchmarks --model_name_or_path MODEL --num_fewshot -1", "num_fewshot: -1 should be 0 or more"),
+    ("score_layers --model_name_or_path MODEL --against DIR", "is no layers.json"),
+    ("score_layers --model_name_or_path MODEL --against DIR/none", "--against: no file"),
+    ("score_layers --model_name_or_path MODEL --against /dev/zero", "it should be a file"),
+    ("score_layers --model_name_or_path MODEL --against", "--against"),
+    ("score_layers --model_name_or_path MODEL --json FILE/x", "cannot be written"),
+    ("score_layers --model_name_or_path MODEL --score_questions 1", "score_questions: 1 should be 2 or more"),
+    ("summarise_runs", "required: FOLDER"),
+    ("summarise_runs DIR", "is not the folder of a finished run"),
+    ("summarise_runs DIR --json DIR", "is a folder; it should be a file"),
+    ("summarise_runs DIR --all", "unrecognized arguments: --all"),
+    ("write_configuration --output_dir DIR", "unrecognized arguments"),
+    ("benchmark_cut --whole MODEL", "required: --cut"),
+    ("benchmark_cut --whole MODEL --cut MODEL --repeats 0", "--repeats: 0 should be 1 or more"),
+    ("benchmark_cut --whole DIR --cut MODEL", "cannot be loaded"),
+    ("benchmark_evaluation --questions -1", "--questions"),
+    ("benchmark_evaluation --model_name_or_path MODEL --datasets_root DIR", "no file"),
+    ("benchmark_free_answers --repeats x", "--repeats: x should be 1 or more"),
+    ("benchmark_free_answers --model_name_or_path MODEL --datasets_root DIR", "no file"),
+    ("benchmark_scoring --json DIR", "is a folder; it should be a file"),
+    ("benchmark_scoring --model_name_or_path MODEL --datasets_root DIR", "no file"),
+    ("benchmark_training --random_weights 9b", "invalid choice: '9b'"),
+    ("benchmark_training_run fastest", "invalid choice: 'fastest'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "message"), ROWS, ids=[f"{n}" for n, _ in enumerate(ROWS)])
+def test_a_bad_command_line(
+    line: str, message: str, tmp_path: Path, saved_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "file").touch()
+    name, *words = line.split(" ")
+    for sign, path in (("MODEL", saved_model), ("DIR", tmp_path / "dir"), ("FILE", tmp_path / "file")):
+        words, message = [word.replace(sign, str(path)) for word in words], message.replace(sign, str(path))
+    check_refused(COMMANDS[name], words, message, tmp_path, capsys)
