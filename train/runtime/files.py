@@ -59,7 +59,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk's error names none
+        if error.errno is not None and error.filename is None:  # as a full disk's error, which names no file
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
