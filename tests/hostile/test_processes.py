@@ -38,7 +38,7 @@ MANY: list[tuple[str, str]] = [
     ("train/contrastive.py --model_name_or_path MODEL --output_dir ROWS/out", "cannot be written: Not a directory"),
     ("train/heal.py --model_name_or_path MODEL --output_dir OUT --cut RUN", "--cut: no file"),
     ("scripts/score_layers.py --model_name_or_path MODEL --against LAYERS", "selected is [-1]"),
-    ("scripts/export_checkpoint.py ADAPTER --output_dir OUT", "no adapter in"),
+    ("scripts/export_checkpoint.py ADAPTER --output_dir OUT/new", "no adapter in"),
     ("scripts/ask.py RUN Who?", "results.json: it is no JSON"),
     ("scripts/compare_cuts.py --model_name_or_path MODEL --json OUT/a.json --shares nan", "--shares: nan should be"),
 ]
