@@ -64,14 +64,18 @@ class Pair:
         return found
 
 
-def load(folder: Path, dataset: str | None, keep: int, passage: str = "") -> Pair:
+def load(folder: Path, dataset: str | None, keep: int, *, passage: str = "", trusted: bool = False) -> Pair:
     """Load what a run has trained.
 
+    Args:
+        trusted: run the code that comes with the model, if the run's recipe does.
+
     Raises:
-        RecipeError: the folder is not that of a finished run.
+        RecipeError: the folder is not that of a finished run, or its recipe wants to run code.
         EavssError: it has no calibration on `dataset`.
     """
     run = Run.read(folder)
+    run.require_trusted(trusted)
     base = run.base_model
     has_one = dataset is not None or (folder / "confidence.json").exists()
     calibration = Calibration.read(folder, dataset) if has_one else None
@@ -150,6 +154,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=int, choices=SHARES, default=80)
     parser.add_argument("--dataset")
     parser.add_argument("--passage", default="")
+    parser.add_argument("--trust_remote_code", action="store_true")
     parser.add_argument("--web", action="store_true")
     parser.add_argument("--port", type=port_number, default=7860)
     return parser.parse_intermixed_args(argv)
@@ -158,7 +163,8 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(options: argparse.Namespace) -> None:
     """Ask, and print or serve what the models say."""
     page = import_gradio() if options.web else None
-    pair = load(options.run, options.dataset, options.keep, options.passage)
+    trusted, passage = options.trust_remote_code, options.passage
+    pair = load(options.run, options.dataset, options.keep, passage=passage, trusted=trusted)
     if page is not None:
         serve(page, pair, options.port)
         return

@@ -177,6 +177,7 @@ def command(argv: Sequence[str] | None) -> None:
     parser.add_argument("--grpo_learning_rate", type=float, default=1e-4)
     options, words = parser.parse_known_args(argv)
     run = Run.read(options.run)
+    run.require_trusted("--trust_remote_code" in words)
     if "--output_dir" not in words:
         raise RecipeError("command line: --output_dir should name a folder for the rivals' adapters")
     args, training = parse(["--config", str(options.run / "recipe.yaml"), *words])

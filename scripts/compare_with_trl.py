@@ -129,6 +129,7 @@ def train_with_trl(
 def main(options: argparse.Namespace) -> dict[str, Any]:
     """Train with TRL, evaluate, print, and return the figures."""
     run = Run.read(options.run)
+    run.require_trusted(options.trust_remote_code)
     with tempfile.TemporaryDirectory() as folder:
         args, training = parse(["--config", str(options.run / "recipe.yaml"), "--output_dir", folder])
         training = with_values(training, learning_rate=options.learning_rate or training.learning_rate)
@@ -202,6 +203,7 @@ def command(argv: Sequence[str] | None) -> None:
     parser = Parser(__doc__)
     parser.add_argument("run", type=Path, metavar="FOLDER")
     parser.add_argument("--learning_rate", type=positive_number, help="the run's, unless another suits better")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run the model's code, as the run did")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
     check_is_file("--json", options.json)

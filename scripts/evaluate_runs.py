@@ -43,6 +43,8 @@ def read_runs(folders: list[Path], words: list[str]) -> tuple[list[Run], EavssAr
     if "--output_dir" not in words:
         raise RecipeError("command line: --output_dir should name a folder for the figures")
     runs = [Run.read(folder) for folder in folders]
+    for run in runs:
+        run.require_trusted("--trust_remote_code" in words)
     names = [run.folder.resolve().name for run in runs]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from eavss.asking import FEW_SHOT, Answer
 from eavss.confidence import KINDS, Calibration
@@ -130,3 +131,13 @@ def test_a_run_without_its_adapter_is_one_line(
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("adapter"))
     assert run([str(tmp_path / "run"), "who?"]) == 2
     assert "error: no adapter in" in capsys.readouterr().err
+
+
+def test_a_strangers_recipe_does_not_run_code(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    recipe = yaml.safe_load((finished / "recipe.yaml").read_text()) | {"trust_remote_code": True}
+    (tmp_path / "run/recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert run([str(tmp_path / "run"), "who?"]) == 2
+    assert "trust_remote_code is true; say --trust_remote_code" in capsys.readouterr().err

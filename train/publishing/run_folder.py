@@ -105,6 +105,21 @@ class Run:
             raise RecipeError(f"{folder} is not the folder of a finished run: {name}: {error}") from None
         return cls(folder, results, recipe, seed)
 
+    def require_trusted(self, said: bool) -> None:
+        """Refuse to run the code of a model's repo because a recipe in the folder, perhaps a stranger's, says so.
+
+        Args:
+            said: whether the command line says so too.
+
+        Raises:
+            RecipeError: it does not.
+        """
+        if yaml.safe_load(self.recipe).get("trust_remote_code") and not said:
+            raise RecipeError(
+                f"{self.folder}/recipe.yaml: trust_remote_code is true; say --trust_remote_code on the command line "
+                "too if you trust the code that comes with the model"
+            )
+
     @property
     def dataset(self) -> str:
         """The data set that the run was trained on."""

@@ -66,3 +66,12 @@ def test_missing_or_broken_items_are_an_error(text: str | None, tmp_path: Path) 
         path.write_text(text)
     with pytest.raises(RecipeError, match="does not hold the questions"):
         Run.read(tmp_path).items("nq")
+
+
+def test_code_that_comes_with_a_model_is_run_only_if_the_command_line_says_so(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    Run.read(tmp_path).require_trusted(said=False)
+    (tmp_path / "recipe.yaml").write_text("seed: 1\ntrust_remote_code: true\n")
+    Run.read(tmp_path).require_trusted(said=True)
+    with pytest.raises(RecipeError, match=r"recipe\.yaml: trust_remote_code is true; say --trust_remote_code"):
+        Run.read(tmp_path).require_trusted(said=False)
