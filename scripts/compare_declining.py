@@ -26,7 +26,7 @@ from train.evaluation.answered import judge_answers, shares
 from train.evaluation.benchmarks import Benchmark, asked_freely, load_benchmarks
 from train.evaluation.free_answers import FreeAnswers, asking_encoder
 from train.model.adapter_files import save_adapter
-from train.model.loading import load_adapter, load_model
+from train.model.loading import load_adapter, load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -73,7 +73,7 @@ def main(run: Run, args: EavssArguments, training: TrainingArguments) -> None:
     encoder = asking_encoder(Encoder(tokenizer, args.prompt_style, args.max_length))
     benchmarks = asked_freely(load_benchmarks(args.evaluation, training.seed))
     require(bool(benchmarks), "evaluate_on", args.evaluate_on, "nq, sciq or triviaqa, which are asked freely")
-    model = load_model(args.base_model, training)
+    model = load_whole(args.base_model, training)
     lines: list[str] = []
 
     def ask(name: str, asked: PreTrainedModel | PeftModel) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
+from train.model.sharding import hand_over
 from train.recipe.trainer_arguments import with_values
 from train.runtime.errors import ModelError
 
@@ -50,6 +51,7 @@ class AdapterTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
+        hand_over(self.model)
         with disable_input_dtype_casting(self.accelerator.unwrap_model(self.model), active=self.args.bf16):
             return super().train(*args, **kwargs)
 
