@@ -19,7 +19,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from eavss.blocks import find_blocks
 from train.model.completeness import require_complete
-from train.model.sharding import divides, dividing, each_whole, gather_as_needed
+from train.model.sharding import dividing, each_whole, gather_as_needed, zero3_settings
 from train.model.source import UNLOADABLE, one_line, reading, source_options
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
@@ -37,11 +37,12 @@ def load_model(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
     Raises:
         ModelError: there is no such model, it cannot be loaded as a causal LM from safetensors, or not be divided.
     """
-    if not divides(training):
+    settings = zero3_settings(training)
+    if settings is None:
         return load_whole(base, training)
     unset_hf_deepspeed_config()
     read_model(base, device_map="meta")  # since transformers checks less of a model that it divides
-    with dividing(training, choose_dtype(base.dtype)):
+    with dividing(settings, choose_dtype(base.dtype)):
         model = read_model(base)
     gather_as_needed(model)
     return model

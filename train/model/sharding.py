@@ -8,7 +8,7 @@ pass early. So before each gathering they agree on which part comes next in the 
 another part, or has done its work, gathers with the others without using the part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -26,19 +26,26 @@ from train.runtime.distributed import joining, leave
 from train.runtime.errors import ModelError
 
 
-def divides(training: TrainingArguments) -> bool:
-    """Return whether the recipe divides the weights among the ranks, which is stage 3 of ZeRO."""
+def zero3_settings(training: TrainingArguments) -> Mapping[str, object] | None:
+    """Return DeepSpeed's `zero_optimization` where it divides the weights among the ranks (stage 3), else None."""
     config = training.hf_deepspeed_config if training.deepspeed else None
-    return config is not None and config.is_zero3()
+    if config is None or not config.is_zero3():
+        return None
+    settings: Mapping[str, object] = config.config["zero_optimization"]
+    return settings
 
 
 @contextmanager
-def dividing(training: TrainingArguments, dtype: torch.dtype) -> Iterator[None]:
-    """Let `from_pretrained` read one weight at a time inside, and give each rank its share of it."""
-    zero = training.hf_deepspeed_config.config["zero_optimization"]  # type: ignore[union-attr] # (see `divides`)
+def dividing(settings: Mapping[str, object], dtype: torch.dtype) -> Iterator[None]:
+    """Let `from_pretrained` read one weight at a time inside, and give each rank its share of it.
+
+    Args:
+        settings: see `zero3_settings`.
+    """
     config = HfDeepSpeedConfig(
         {
-            "zero_optimization": zero | {"memory_efficient_linear": False, "enable_sanity_checks": False},
+            # The first would round a linear layer in its own way, the second takes all ranks to free a weight.
+            "zero_optimization": {**settings, "memory_efficient_linear": False, "enable_sanity_checks": False},
             "bf16": {"enabled": dtype is torch.bfloat16},
             "train_micro_batch_size_per_gpu": 1,
         }
@@ -57,7 +64,7 @@ class _Parts:
         self._device = model.device
         self._last = -1  # the part that was gathered last, the same on all ranks
         self._held: dict[int, ExitStack] = {}
-        modules = list(_parts_of(model))
+        modules = list(parts_of(model))
         self._weights = [list(module.parameters()) for module in modules]
         self._hooks = [
             hook
@@ -108,7 +115,7 @@ class _Parts:
 _PARTS: WeakKeyDictionary[nn.Module, _Parts] = WeakKeyDictionary()
 
 
-def _parts_of(model: PreTrainedModel) -> Iterator[nn.Module]:
+def parts_of(model: PreTrainedModel) -> Iterator[nn.Module]:
     """Yield the blocks, and each module with weights of its own outside them, in the model's order.
 
     Raises:
