@@ -15,8 +15,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -32,6 +33,24 @@ RECIPE = {
     **{"eval_token_budget": "512", "train_token_budget": "512", "per_device_train_batch_size": "4"},
     **{"max_steps": "3", "save_strategy": "no", "disable_tqdm": "true"},
 }
+
+
+class Row(TypedDict):
+    """A stage of the job: peak memory in bytes under ZeRO-2 and ZeRO-3, the floor, and ZeRO-3's share of it."""
+
+    zero2: int
+    zero3: int
+    floor: int
+    ratio: float
+
+
+class Figures(TypedDict):
+    """What `--json` writes; sizes are in bytes."""
+
+    model: int
+    largest_part: int
+    ranks: int
+    stages: dict[str, Row]
 
 
 def make_model(options: argparse.Namespace, folder: Path) -> dict[str, int]:
@@ -83,28 +102,35 @@ def run(stage: int, ranks: int, model: Path) -> dict[str, int]:
         return found
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the job under ZeRO-2 and ZeRO-3, and set the figures beside the floor."""
-    with tempfile.TemporaryDirectory() as folder:
-        sizes = make_model(options, Path(folder))
-        whole, divided = (run(stage, options.ranks, Path(folder)) for stage in (2, 3))
-    share = sizes["model"] // options.ranks + sizes["largest_part"]
-    floor = {name: share + max(0, whole[name] - sizes["model"]) for name in whole}
-    return sizes | {
-        "ranks": options.ranks,
+def beside_floor(sizes: Mapping[str, int], ranks: int, whole: Mapping[str, int], divided: Mapping[str, int]) -> Figures:
+    """Set the figures of both stages of ZeRO beside the floor of each stage of the job."""
+    share = sizes["model"] // ranks + sizes["largest_part"]
+    floors = {name: share + max(0, peak - sizes["model"]) for name, peak in whole.items()}
+    return {
+        "model": sizes["model"],
+        "largest_part": sizes["largest_part"],
+        "ranks": ranks,
         "stages": {
             name: {
                 "zero2": whole[name],
                 "zero3": divided[name],
-                "floor": floor[name],
-                "ratio": divided[name] / floor[name],
+                "floor": floor,
+                "ratio": divided[name] / floor,
             }
-            for name in whole
+            for name, floor in floors.items()
         },
     }
 
 
-def table(figures: dict[str, Any]) -> str:
+def measure(options: argparse.Namespace) -> Figures:
+    """Run the job under ZeRO-2 and ZeRO-3, and return what was measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = make_model(options, Path(folder))
+        whole, divided = (run(stage, options.ranks, Path(folder)) for stage in (2, 3))
+    return beside_floor(sizes, options.ranks, whole, divided)
+
+
+def table(figures: Figures) -> str:
     """Return the figures as a table in Markdown."""
     lines = [
         f"model {figures['model'] / 1e6:.0f} MB, largest part {figures['largest_part'] / 1e6:.0f} MB, "
@@ -113,7 +139,7 @@ def table(figures: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, row in figures["stages"].items():
-        sizes = " | ".join(f"{row[key] / 1e6:.0f}" for key in ("zero2", "zero3", "floor"))
+        sizes = " | ".join(f"{size / 1e6:.0f}" for size in (row["zero2"], row["zero3"], row["floor"]))
         lines.append(f"| {name} | {sizes} | {row['ratio']:.2f} |")
     return "\n".join(lines)
 

@@ -44,6 +44,8 @@ def load_model(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
     read_model(base, device_map="meta")  # since transformers checks less of a model that it divides
     with dividing(settings, choose_dtype(base.dtype)):
         model = read_model(base)
+    for buffer in model.buffers():
+        buffer.data = buffer.to(training.device)
     gather_as_needed(model)
     return model
 
