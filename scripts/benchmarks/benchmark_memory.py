@@ -29,7 +29,7 @@ from train.runtime.files import write_json
 RUN = Path(__file__).with_name("benchmark_memory_run.py")
 RECIPE = {
     **{"config": "recipes/demo.yaml", "dtype": "float32", "dataset": "triviaqa", "evaluate_on": "triviaqa"},
-    **{"score_questions": "16", "train_questions": "16", "mined_answers": "2", "replay_weight": "1"},
+    **{"score_questions": "16", "train_questions": "16", "mined_answers": "1", "replay_weight": "0"},
     **{"eval_token_budget": "512", "train_token_budget": "512", "per_device_train_batch_size": "4"},
     **{"max_steps": "3", "save_strategy": "no", "disable_tqdm": "true"},
 }

@@ -49,7 +49,6 @@ class Job:
             "score": self._score,
             "evaluate": self._evaluate,
             "free answers": self._answer,
-            "replay texts": self._write,
             "references": self._read,
             "train": self._train,
             "reload": self._reload,
@@ -77,11 +76,9 @@ class Job:
         assert free is not None
         free(self._examples, "answering")
 
-    def _write(self) -> None:
+    def _read(self) -> None:
         pairs = make_training_pairs(self._examples, self._encoder, self._args, self._training)
         self._setup = TrainingSetup(self._model, self._tokenizer, pairs, self._args, seed=0)
-
-    def _read(self) -> None:
         self._setup.read_base(self._selection)
 
     def _train(self) -> None:

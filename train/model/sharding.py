@@ -128,7 +128,11 @@ def parts_of(model: PreTrainedModel) -> Iterator[nn.Module]:
                 yield module
         elif list(module.parameters(recurse=False)):
             if any(part is blocks.modules for part in module.modules()):
-                raise ModelError(f"deepspeed: ZeRO-3 cannot divide {type(model).__name__}: {name} has weights itself")
+                where = name or "the model itself"
+                raise ModelError(
+                    f"deepspeed: ZeRO-3 cannot divide {type(model).__name__}, "
+                    f"where {where} holds weights beside its blocks"
+                )
             yield module
 
 
@@ -172,7 +176,7 @@ def free_shares(model: nn.Module) -> None:
 
 
 def each_whole(model: nn.Module) -> Iterator[Tensor]:
-    """Yield every weight whole, one at a time. Every rank must ask for all of them."""
+    """Yield every weight whole, each until the next one. Every rank must ask for all of them."""
     for parameter in model.parameters():
         with deepspeed.zero.GatheredParameters([parameter]):
             yield parameter.detach()
