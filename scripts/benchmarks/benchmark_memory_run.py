@@ -8,6 +8,7 @@ import argparse
 import gc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
@@ -57,7 +58,7 @@ class Job:
         }
 
     def _load(self) -> None:
-        self._model = load_model(self._args.base_model, self._training)
+        self._model: Any = load_model(self._args.base_model, self._training)
 
     def _mine(self) -> None:
         pools = self._args.source.training_pools(self._args.dataset)

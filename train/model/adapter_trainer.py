@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
@@ -51,7 +51,7 @@ class AdapterTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
-        hand_over(self.model)
+        hand_over(cast(nn.Module, self.model))
         with disable_input_dtype_casting(self.accelerator.unwrap_model(self.model), active=self.args.bf16):
             return super().train(*args, **kwargs)
 

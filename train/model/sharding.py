@@ -172,7 +172,7 @@ def free_shares(model: nn.Module) -> None:
     """Free this rank's share of a model that is not used any more, since the engine that trained it stays alive."""
     for parameter in model.parameters():
         if hasattr(parameter, "ds_id"):
-            parameter.ds_tensor.data = parameter.ds_tensor.new_empty(0)
+            parameter.ds_tensor.data = parameter.ds_tensor.new_empty(0)  # type: ignore[attr-defined] # (DeepSpeed's)
 
 
 def each_whole(model: nn.Module) -> Iterator[Tensor]:
