@@ -22,7 +22,7 @@ from train.evaluation.free_answers import FreeAnswers
 from train.evaluation.likelihood import AnswerScorer
 from train.model.adapter_files import save_adapter
 from train.model.loading import load_adapted, load_model
-from train.model.sharding import free_shares
+from train.model.sharding import free_weights
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -89,7 +89,7 @@ class Job:
         self._training.distributed_state.wait_for_everyone()
 
     def _reload(self) -> None:
-        free_shares(self._model)
+        free_weights(self._model)
         del self._model, self._setup
         self._model = load_adapted(self._args.base_model, self._training, self._adapter)
 

@@ -168,9 +168,10 @@ def hand_over(model: nn.Module) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def free_shares(model: nn.Module) -> None:
-    """Free this rank's share of a model that is not used any more, since the engine that trained it stays alive."""
+def free_weights(model: nn.Module) -> None:
+    """Free what this rank holds of a model that is not used any more; DeepSpeed itself keeps the model it trained."""
     for parameter in model.parameters():
+        parameter.data = parameter.new_empty(0)
         if hasattr(parameter, "ds_id"):
             parameter.ds_tensor.data = parameter.ds_tensor.new_empty(0)  # type: ignore[attr-defined] # (DeepSpeed's)
 

@@ -20,7 +20,7 @@ from train.model.lora import add_lora, lora_parameters
 from train.model.sharding import (
     dividing,
     each_whole,
-    free_shares,
+    free_weights,
     gather_as_needed,
     hand_over,
     parts_of,
@@ -113,7 +113,7 @@ def run_divided(folder: str, adapter: str) -> dict[str, object]:
     found["fingerprint with adapter"] = fingerprint(adapted)
     hand_over(adapted)
     found["hooks"] = count_hooks(adapted)
-    free_shares(adapted)
+    free_weights(adapted)
     found["left"] = sum(getattr(weight, "ds_tensor", torch.empty(0)).numel() for weight in adapted.parameters())
     return found
 
@@ -176,11 +176,12 @@ def test_weights_that_stand_beside_the_blocks_are_refused() -> None:
         list(parts_of(model))
 
 
-def test_a_whole_model_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_whole_model_stays_as_it_is_until_it_is_freed(tmp_path: Path) -> None:
     _, training = arguments(tmp_path)
     assert zero3_settings(training) is None
     model = read_model(BaseModel(str(save_tiny(tmp_path / "model")), dtype="float32"))
     before = [weight.clone() for weight in model.parameters()]
     hand_over(model)
-    free_shares(model)
     assert all(torch.equal(*pair) for pair in zip(before, each_whole(model), strict=True))
+    free_weights(model)
+    assert held(model) == 0
