@@ -5,7 +5,8 @@
 
 Memory is what the process holds above what it held before it loaded the model; mapped files do not count. Under ZeRO-2
 each rank holds the whole model. `floor` is the counted size of the model divided by the ranks, and of its largest part
-(a block, or the embeddings), and the activations, which are what the stage takes above the model under ZeRO-2.
+(a block, or the embeddings), and the activations, which are what the stage takes above the model under ZeRO-2. Without
+a GPU, ranks gather through gloo, which takes a copy of what it gathers, so that a part counts once more than on GPUs.
 """
 
 import argparse
