@@ -28,7 +28,7 @@ def answer_states(model: nn.Module, sequences: Sequence[TokenSequence], layers: 
     """Run the model over each prompt with its answer, as one batch; what all prompts begin with is read once.
 
     Args:
-        model: a whole causal LM in evaluation mode.
+        model: a causal LM in evaluation mode.
         sequences: n prompts with their answers.
         layers: the indices of K blocks, ascending.
     """

@@ -80,7 +80,8 @@ def forward_costs(model: PreTrainedModel) -> ForwardCosts:
     with flop_counter() as counter:
         model(input_ids=torch.ones(1, _TOKENS, dtype=torch.long, device=model.device), use_cache=False)
     counts = {name.partition(".")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-    head = model.get_output_embeddings().weight.numel() * 2
+    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
     return ForwardCosts(
-        tuple(counts[f"{blocks.path}.{layer}"] / _TOKENS for layer in range(len(blocks.modules))), float(head)
+        tuple(counts[f"{blocks.path}.{layer}"] / _TOKENS for layer in range(len(blocks.modules))),
+        counts[head] / _TOKENS,
     )

@@ -21,7 +21,7 @@ from eavss.pruning import CRITERIA, Criterion
 from eavss.surgery import remove_blocks
 from scripts.cut_layers import Chooser
 from train.evaluation.retained import Kept, Yardstick, average_kept, shown
-from train.model.loading import load_model
+from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -69,7 +69,7 @@ def main(
     if not missing:
         return [cut for cut in found if (cut["by"], cut["share"]) in wanted]
     set_seed(training.seed)
-    tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
+    tokenizer, model = load_tokenizer(args.base_model), load_whole(args.base_model, training).eval()
     measure = Yardstick.of(model, tokenizer, args.evaluation, training.seed)
     choose = Chooser(model, tokenizer, args, training.seed)
     for by, share in missing:

@@ -38,7 +38,7 @@ from train.evaluation.answered import judge_answers, shares
 from train.evaluation.benchmarks import Benchmark, asked_freely, load_benchmarks
 from train.evaluation.free_answers import FreeAnswers, asking_encoder
 from train.model.adapter_files import save_adapter
-from train.model.loading import load_adapter, load_model
+from train.model.loading import load_adapter, load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -110,7 +110,7 @@ def train_truthrl(setting: Setting, options: argparse.Namespace) -> PeftModel:
     encoder, lora = setting.encoder, setting.args.lora
     rows = asked_rows(setting.own_answers, setting.run.training_examples(), encoder)
     # Loaded afresh, because TRL leaves its marks on the model that it has trained.
-    base = load_model(setting.args.base_model, setting.training)
+    base = load_whole(setting.args.base_model, setting.training)
     costs, batch = SampleCosts.of(base, lora), setting.training.per_device_train_batch_size
     equal = costs.questions(encoder.tokenizer, rows, _WORDING, setting.flops) // batch
     steps = options.grpo_steps or max(1, equal)
@@ -146,7 +146,7 @@ def main(run: Run, options: argparse.Namespace, args: EavssArguments, training: 
     setting = Setting(run, encoder, args, training)
     benchmarks = asked_freely(load_benchmarks(args.evaluation, training.seed))
     require(bool(benchmarks), "evaluate_on", args.evaluate_on, "nq, sciq or triviaqa, which are asked freely")
-    model = load_model(args.base_model, training)
+    model = load_whole(args.base_model, training)
     lines: list[str] = []
 
     def ask(name: str, asked: PreTrainedModel | PeftModel) -> None:

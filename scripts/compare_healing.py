@@ -31,7 +31,7 @@ from train.healing.curve import Curve, Point
 from train.healing.students import Student, adapted_student, last_blocks_student, replaced_run_student
 from train.healing.texts import Lessons
 from train.healing.trainer import HealingTrainer
-from train.model.loading import choose_training_attention, load_model
+from train.model.loading import choose_training_attention, load_whole
 from train.model.tokenizer import load_tokenizer
 from train.publishing.cutting import read_cut
 from train.recipe.arguments import EavssArguments
@@ -71,13 +71,13 @@ class HealingFigures(TypedDict):
 def main(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> list[HealingFigures]:
     """Heal by each method, and write the figures after each."""
     removed, found = read_cut(options.cut, args.model_name_or_path)["removed"], list[HealingFigures]()
-    tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
+    tokenizer, model = load_tokenizer(args.base_model), load_whole(args.base_model, training).eval()
     check_layers(removed, len(find_blocks(model).modules))
     measure = Yardstick.of(model, tokenizer, args.evaluation, training.seed)
     lessons = Lessons.of(model, tokenizer, args, options.texts, training.seed)
     for method, rate in zip(options.methods, options.learning_rates, strict=True):
         set_seed(training.seed)
-        model = load_model(args.base_model, training).eval()
+        model = load_whole(args.base_model, training).eval()
         choose_training_attention(model, args.base_model, args.max_length)
         student = student_of(method, model, removed, args.lora, lessons.written[:_TEXTS])
         trainer = HealingTrainer(

@@ -35,7 +35,7 @@ from train.comparison.plots import plot_comparison
 from train.comparison.selectors import summarise
 from train.comparison.tables import comparison_table
 from train.comparison.trials import Trials, parse_selector
-from train.model.loading import load_model
+from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import REPOSITORY, EavssArguments
 from train.recipe.parse import parse
@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None) -> None:
         file.finished()  # raises before anything is computed if the file is not ours
         if not options.report_only:
             args, training = next(iter(recipes.values()))
-            model = load_model(args.base_model, training)
+            model = load_whole(args.base_model, training)
             Matrix(options, recipes, model, load_tokenizer(args.base_model), file).run()
         cells = file.finished()
     rows = summarise(cells)

@@ -31,7 +31,7 @@ from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
 from train.evaluation.retention import WIKITEXT, measure_retention
 from train.evaluation.statistics import compare
-from train.model.loading import load_model
+from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.plan import pair_costs
 from train.recipe.arguments import EavssArguments
@@ -111,7 +111,7 @@ def train_with_trl(
     Raises:
         RecipeError: see `budget_of`.
     """
-    model = load_model(args.base_model, training)
+    model = load_whole(args.base_model, training)
     budget = budget_of(run, model, pairs, args.lora)
     start = time.perf_counter()
     trainer = dpo_trainer(

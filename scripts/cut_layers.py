@@ -26,7 +26,7 @@ from train.base.training_examples import training_examples
 from train.batching.encoding import Encoder
 from train.batching.scored_answers import paired_batches
 from train.evaluation.retained import Yardstick, kept_table
-from train.model.loading import load_model
+from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import require_new
 from train.publishing.cutting import CutRecord, count_parameters, export_cut, write_cut_card
@@ -79,7 +79,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     target = Path(str(training.output_dir))
     require_new(target)
     set_seed(training.seed)
-    tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
+    tokenizer, model = load_tokenizer(args.base_model), load_whole(args.base_model, training).eval()
     total, whole_parameters = len(find_blocks(model).modules), count_parameters(model)
     if options.remove:
         by, removed = "layers", check_layers(options.remove, total)

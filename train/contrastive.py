@@ -30,6 +30,7 @@ from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried, Comparison
 from train.model.loading import load_adapted, load_model
 from train.model.lora import lora_targets
+from train.model.sharding import free_weights
 from train.model.tokenizer import load_tokenizer
 from train.plan import TrainFigures
 from train.publishing.hub import HubRepo
@@ -83,7 +84,8 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     _banner("Train")
     pairs = make_training_pairs(examples, encoder, args, training, answers)
     figures = fine_tune(TrainingSetup(model, tokenizer, pairs, args, seed), choice.selection, training, checkpoint)
-    del model  # so that the memory is free for the base that the adapter is put on again
+    free_weights(model)  # for the base that the adapter is put on again
+    del model
 
     _banner("Evaluate after training")
     adapted = load_adapted(args.base_model, training, output / "adapter")

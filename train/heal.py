@@ -27,7 +27,7 @@ from train.healing.students import adapted_student, blocks_that_stay
 from train.healing.texts import Lessons
 from train.healing.trainer import HealingTrainer
 from train.model.adapter_files import save_adapter
-from train.model.loading import choose_training_attention, load_model
+from train.model.loading import choose_training_attention, load_whole
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import require_new
 from train.publishing.cutting import CutRecord, export_cut, read_cut, write_cut_card
@@ -54,7 +54,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     cut = read_cut(options.cut, args.model_name_or_path)
     from_main(lambda: require_new(output / "model"))
     set_seed(training.seed)
-    tokenizer, model = load_tokenizer(args.base_model), load_model(args.base_model, training).eval()
+    tokenizer, model = load_tokenizer(args.base_model), load_whole(args.base_model, training).eval()
     removed = check_layers(cut["removed"], len(find_blocks(model).modules))
     require_blocks(checkpoint, blocks_that_stay(model, removed))
     measure = None if options.skip_evaluation else Yardstick.of(model, tokenizer, args.evaluation, training.seed)
@@ -81,7 +81,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     export(args.base_model, removed, output / "model", options.max_shard_size, output / "adapter")
     training.distributed_state.wait_for_everyone()
     if measure is not None:
-        healed = load_model(replace(args.base_model, name=str(output / "model"), revision="main"), training).eval()
+        healed = load_whole(replace(args.base_model, name=str(output / "model"), revision="main"), training).eval()
         cut["kept"] = measure(healed, "healed")
         say(kept_table(cut["kept"], {"changed": "healed"}))
     on_main_process(write_cut_card)(output / "model", cut)

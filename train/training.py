@@ -104,7 +104,7 @@ class TrainingSetup:
     """A base model and the pairs to train it on, with everything that does not depend on which blocks are chosen.
 
     Args:
-        model: the base, whole on each rank. `trainer` puts an adapter into it.
+        model: the base, whole or divided among the ranks. `trainer` puts an adapter into it.
         tokenizer: its tokenizer.
         pairs: the training pairs.
         args: the recipe.

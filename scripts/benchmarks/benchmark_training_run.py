@@ -21,7 +21,7 @@ from scripts.benchmarks.measuring import PeakMemory, Work, forward_flops_per_sec
 from scripts.benchmarks.training_sides import SIDES, SWITCHED_OFF, WITHOUT, Task, ours, trl
 from train.batching.encoding import Encoder
 from train.batching.pairs import ContrastPairs, make_pairs
-from train.model.loading import load_model
+from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
@@ -43,7 +43,7 @@ def prepare(options: argparse.Namespace) -> Task:
     examples = DataSource(options.datasets_root, 0.1).split("truthfulqa").train
     pairs = make_pairs(examples, Encoder(tokenizer, "plain", 512), 4, with_positive=False, seed=0)
     return Task(
-        model=_random_model(options) if options.random_weights else load_model(args.base_model, training),
+        model=_random_model(options) if options.random_weights else load_whole(args.base_model, training),
         tokenizer=tokenizer,
         pairs=ContrastPairs(list(pairs)[: options.pairs]),
         layers=options.layers,

@@ -33,11 +33,15 @@ def seconds(work: Work) -> float:
 
 
 class PeakMemory:
-    """Watches the memory of this process, mapped files left out, from its construction until `stop`."""
+    """Watches the memory of this process, mapped files left out, from its construction until `stop`.
 
-    def __init__(self) -> None:
-        self._start = self._now()
-        self._most = self._start
+    Args:
+        above: what `stop` counts from; None for the use at the start.
+    """
+
+    def __init__(self, above: int | None = None) -> None:
+        self._most = self.now()
+        self._above = self._most if above is None else above
         self._running = True
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -45,7 +49,8 @@ class PeakMemory:
         self._thread.start()
 
     @staticmethod
-    def _now() -> int:
+    def now() -> int:
+        """Return the use in bytes."""
         if torch.cuda.is_available():
             return torch.cuda.memory_allocated()
         status = Path("/proc/self/status").read_text()
@@ -53,15 +58,15 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while self._running:
-            self._most = max(self._most, self._now())
+            self._most = max(self._most, self.now())
             time.sleep(0.005)
 
     def stop(self) -> int:
-        """Return by how many bytes the highest use was above the use at the start."""
+        """Return by how many bytes the highest use was above `above`."""
         self._running = False
         self._thread.join()
         most = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self._most
-        return most - self._start
+        return most - self._above
 
 
 @torch.no_grad()

@@ -136,6 +136,23 @@ def test_stages_and_ranks_select_the_same_blocks_and_see_the_same_numbers(runs: 
         assert losses(runs[name]) == pytest.approx(losses(runs["plain"]), rel=0.02)
 
 
+def test_under_zero_3_each_rank_holds_its_share_and_finds_what_one_rank_finds(runs: dict[str, Path]) -> None:
+    """DeepSpeed writes the state of each rank's share of the model only where it divides the model."""
+    for name in ("zero2", "zero3"):
+        states = list((runs[name] / "checkpoint-4").glob("*/zero_pp_rank_1_mp_rank_00_model_states.pt"))
+        assert bool(states) == (name == "zero3")
+    found, expected = (read(runs[name], "layers.json")["layers"] for name in ("zero3", "plain"))
+    for own, other in zip(found, expected, strict=True):
+        for score in ("hsav", "hss", "block_influence"):
+            assert own[score] == pytest.approx(other[score], abs=1e-6)
+    adapter, other_adapter = (load_file(runs[n] / "adapter" / "adapter_model.safetensors") for n in ("zero3", "plain"))
+    for name, tensor in adapter.items():
+        assert (tensor - other_adapter[name]).abs().max() < 1e-3
+    results, other_results = (read(runs[name], "results.json")["benchmarks"] for name in ("zero3", "plain"))
+    for benchmark, entry in results.items():
+        assert entry["after"] == pytest.approx(other_results[benchmark]["after"], abs=1e-5)
+
+
 def test_every_stage_saves_a_full_adapter_that_peft_loads(runs: dict[str, Path], tiny: dict[str, str]) -> None:
     for name, run in runs.items():
         model = PeftModel.from_pretrained(

@@ -28,7 +28,7 @@ class AnswerWriter:
     end of the line. Without them an instruction-tuned model writes sentences, whose length alone gives them away.
 
     Args:
-        model: a whole causal LM.
+        model: a causal LM.
         tokenizer: its tokenizer.
         shots: examples to show, such as the training questions.
         answers: how many answers to write to a question, the greedy one included.

@@ -53,7 +53,7 @@ class BaseReader:
     """Runs the base over the training sequences, each once however many choices of blocks are tried.
 
     Args:
-        model: the base, whole on each rank. It must carry no adapter whenever `read` is called.
+        model: the base, as `load_model` gives it. It must carry no adapter whenever `read` is called.
         packer: how sequences become batches.
         sequences: the pairs' answers; repetitions count once.
         texts: the texts to replay.
@@ -102,8 +102,8 @@ class BaseReader:
     def _read_cached(self, layer: int, limit_bytes: float) -> BaseOutputs:
         """Map the cache that an earlier run has left, or fill a new one."""
         shape = shape_of(self._model, self._offsets, self._packer.preamble)
-        key = from_main(lambda: self._key(layer))
-        folder = cache_folder() / "prefix" / key
+        own_key = self._key(layer)
+        folder = cache_folder() / "prefix" / from_main(lambda: own_key)
         kept = from_main(lambda: kept_references(folder))
         if kept is not None:
             cache = BlockInputCache(layer, map_states(folder, shape, self._model.dtype), self._offsets)

@@ -36,7 +36,7 @@ def write_texts(
     """Let the base write texts at temperature 1, or reuse those that are kept on disk.
 
     Args:
-        model: the base, whole on each rank, without an adapter.
+        model: the base, without an adapter.
         tokenizer: its tokenizer, whose special tokens begin no text.
         seed: the seed of the texts, which also depend on `batch`.
         count: how many texts.

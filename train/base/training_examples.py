@@ -23,7 +23,7 @@ def training_examples(
 
     Args:
         pools: examples to draw from; as many questions are drawn from each pool, as far as it has them.
-        model: the base, whole on each rank, which writes the mined answers.
+        model: the base, which writes the mined answers.
         tokenizer: its tokenizer.
         count: how many questions to draw; None for all.
         mined_answers: how many answers the model writes to a question without wrong ones.

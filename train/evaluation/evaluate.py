@@ -77,7 +77,7 @@ class Evaluator:
     """Runs benchmarks on a model.
 
     Args:
-        scorer: the model, whole, and how examples become tokens.
+        scorer: the model, and how examples become tokens.
         hidden: also score every answer under another question's prompt.
         free: lets the model answer freely, where a set has a rule for that; None to leave that out.
     """

@@ -62,7 +62,7 @@ class FreeAnswers:
     style an answer ends with its line, after 32 tokens at most; under a chat template after 64.
 
     Args:
-        model: a whole causal LM.
+        model: a causal LM.
         encoder: makes the prompts.
         token_budget: a quarter of the padded tokens in a batch, room for the answers included.
     """

@@ -62,7 +62,7 @@ def probe_knowledge(
     Questions of sets without a rule to judge free answers are left out. Answers are kept on disk for other runs.
 
     Args:
-        model: the base, whole on each rank, without an adapter; the one in `free`.
+        model: the base, without an adapter; the one in `free`.
         free: poses the questions.
         examples: training questions.
         samples: at least 1.

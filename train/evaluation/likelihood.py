@@ -45,7 +45,7 @@ class AnswerScorer:
     """Scores answers under a model without gradients, with the batches divided among the ranks.
 
     Args:
-        model: a whole causal LM (not partitioned by ZeRO-3).
+        model: a causal LM, whole or divided among the ranks (`train.model.sharding`).
         encoder: how examples become tokens.
         token_budget: padded tokens in a batch.
         share_prompts: read a prompt once for all its answers, where the model's cache allows it.

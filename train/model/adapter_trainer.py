@@ -7,12 +7,13 @@ from typing import Any, cast
 
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
 from train.model.gradients import RequireGradients
+from train.model.sharding import hand_over
 from train.recipe.trainer_arguments import with_values
 from train.resuming.callbacks import SealCheckpoints, StopAfterStep
 from train.runtime.distributed import is_main_process, on_any_rank
@@ -59,6 +60,7 @@ class AdapterTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
+        hand_over(cast(nn.Module, self.model))
         with disable_input_dtype_casting(self.accelerator.unwrap_model(self.model), active=self.args.bf16):
             return super().train(*args, **kwargs)
 

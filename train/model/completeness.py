@@ -41,9 +41,9 @@ def require_complete(name: str, model: PreTrainedModel, report: Mapping[str, Col
 
 def _require_numbers(name: str, model: PreTrainedModel) -> None:
     """Refuse weights that hold NaN or an infinity: every score and every loss would be NaN, hours later perhaps."""
-    broken = [
-        key for key, weight in model.named_parameters() if not weight.detach().sum(dtype=torch.float64).isfinite()
-    ]
+    # Of a model that is divided among the ranks, each looks at its share.
+    shares = {key: getattr(weight, "ds_tensor", weight).detach() for key, weight in model.named_parameters()}
+    broken = [key for key, share in shares.items() if not (share.is_meta or share.sum(dtype=torch.float64).isfinite())]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise ModelError(f"model_name_or_path: {name} holds NaN or an infinity in {broken[0]}{more}; download it again")

@@ -1,10 +1,8 @@
-"""Load a base model whole, and an adapter onto it."""
+"""Load a base model, whole or divided among the ranks, and an adapter onto it."""
 
-import contextlib
 import gc
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +15,11 @@ from transformers import (
     PreTrainedModel,
     TrainingArguments,
 )
-from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from eavss.blocks import find_blocks
 from train.model.completeness import require_complete
+from train.model.sharding import dividing, each_whole, gather_as_needed, zero3_settings
 from train.model.source import one_line, reading, source_options
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
@@ -31,18 +30,41 @@ _FILE_KEYS = ("_name_or_path", "transformers_version", "architectures", "dtype")
 
 
 def load_model(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
-    """Load the causal LM, whole on this rank's device, with its dropout off.
+    """Load the causal LM on this rank's device, with its dropout off; under ZeRO-3 this rank's share of it.
+
+    A divided model runs whenever all ranks run it, equally often or in `map_sharded` (`train.model.sharding`).
 
     Raises:
-        ModelError: there is no such model, or it cannot be loaded as a causal LM from safetensors.
+        ModelError: there is no such model, it cannot be loaded as a causal LM from safetensors, or not be divided.
     """
-    with _never_partitioned(training):
+    settings = zero3_settings(training)
+    if settings is None:
+        return load_whole(base, training)
+    unset_hf_deepspeed_config()
+    read_model(base, device_map="meta")  # since transformers checks less of a model that it divides
+    with dividing(settings, choose_dtype(base.dtype)):
         model = read_model(base)
-    return model.to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
+    for buffer in model.buffers():
+        buffer.data = buffer.to(training.device)
+    gather_as_needed(model)
+    return model
 
 
-def read_model(base: BaseModel) -> PreTrainedModel:
+def load_whole(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
+    """Load the causal LM, whole on this rank's device under ZeRO-3 too; see `load_model`.
+
+    It is for those who change a model's shape, or train it more than once.
+    """
+    # Otherwise from_pretrained would divide it, and `generate` would wait for ranks that write nothing.
+    unset_hf_deepspeed_config()
+    return read_model(base).to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
+
+
+def read_model(base: BaseModel, device_map: str | None = None) -> PreTrainedModel:
     """Load the causal LM on the CPU, for uses where no training follows.
+
+    Args:
+        device_map: as in `from_pretrained`; `meta` checks the files and gives a model without weights.
 
     Raises:
         ModelError: see `load_model`; or the checkpoint lacks weights that the model needs.
@@ -64,6 +86,7 @@ def read_model(base: BaseModel) -> PreTrainedModel:
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
+            device_map=device_map,
             **source_options(base),
         )
     model: PreTrainedModel
@@ -81,26 +104,12 @@ def own_dtype(base: BaseModel) -> torch.dtype:
 def fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
     """Hash the config and the sums of the weights.
 
-    The hash does not depend on where the model lies on disk; another revision of it has another hash.
+    The hash does not depend on where the model lies on disk; another revision of it has another hash. Of a model that
+    is divided among the ranks all must ask for it.
     """
-    sums = [parameter.detach().sum(dtype=torch.float64).item() for parameter in model.parameters()]
+    sums = [weight.sum(dtype=torch.float64).item() for weight in each_whole(model)]
     config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _FILE_KEYS}
     return hashlib.sha256(json.dumps([config, sums], sort_keys=True, default=str).encode()).digest()
-
-
-@contextlib.contextmanager
-def _never_partitioned(training: TrainingArguments) -> Iterator[None]:
-    # Under ZeRO-3 from_pretrained would partition the weights, and a forward pass outside the engine would fail. The
-    # engine partitions a whole model just as well, later.
-    config = training.hf_deepspeed_config if training.deepspeed else None
-    if config is None:
-        yield
-        return
-    unset_hf_deepspeed_config()
-    try:
-        yield
-    finally:
-        set_hf_deepspeed_config(config)
 
 
 def causal_lm(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -165,6 +174,4 @@ def load_adapted(base: BaseModel, training: TrainingArguments, adapter: Path) ->
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    model = load_model(base, training)
-    with _never_partitioned(training):
-        return load_adapter(model, str(adapter))
+    return load_adapter(load_model(base, training), str(adapter))

@@ -7,6 +7,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from eavss.blocks import find_blocks
+from train.model.sharding import whole_shape
 from train.recipe.settings import LoraSettings
 from train.runtime.errors import ModelError, RecipeError
 
@@ -29,7 +30,7 @@ def lora_parameters(model: PreTrainedModel, settings: LoraSettings) -> int:
     """Count the adapter's parameters in one block: r * (inputs + outputs) of each target."""
     targets = lora_targets(model, settings)
     modules = find_blocks(model).modules[0].named_modules()
-    return sum(settings.r * sum(m.weight.shape) for name, m in modules if name.rpartition(".")[2] in targets)
+    return sum(settings.r * sum(whole_shape(m.weight)) for name, m in modules if name.rpartition(".")[2] in targets)
 
 
 def lora_config(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettings) -> LoraConfig:

@@ -24,7 +24,7 @@ def reuse_or_write(
 
     Args:
         kind: the name of a folder in the cache folder.
-        model: the model that writes, whole.
+        model: the model that writes.
         settings: everything besides the model that the result depends on. As JSON it makes the key, together with the
             model's weights and dtype.
         write: a function that is called on every rank, or on none. It returns what JSON can hold, and not None.

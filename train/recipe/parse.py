@@ -40,7 +40,8 @@ def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingAr
     parser = _Parser((EavssArguments, TrainingArguments), allow_abbrev=False)  # type: ignore[arg-type] # (TRL's hint)
     path = _take(arguments, "config")
     recipe = {} if path is None else _checked(read_recipe(Path(path)))
-    deepspeed = _take(arguments, "deepspeed") or recipe.pop("deepspeed", None)
+    of_recipe = recipe.pop("deepspeed", None)  # in any case, or it would override the command line below
+    deepspeed = _take(arguments, "deepspeed") or of_recipe
     dtype = _given(arguments, "dtype") or recipe.get("dtype", "auto")
     parser.set_defaults_with_config(**_machine_values(dtype, deepspeed) | recipe)
     try:

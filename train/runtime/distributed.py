@@ -78,6 +78,20 @@ def from_main(function: Callable[[], Result]) -> Result:
     return result
 
 
+# What a rank does in `map_sharded` after its own share, until all ranks have done theirs.
+_joins: list[Callable[[], None]] = []
+
+
+def joining(join: Callable[[], None]) -> None:
+    """Let a rank that has done its share in `map_sharded` call `join`, which waits for the other ranks."""
+    _joins.append(join)
+
+
+def leave(join: Callable[[], None]) -> None:
+    """Take back what `joining` was told."""
+    _joins.remove(join)
+
+
 def map_sharded(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> list[Result]:
     """Return `[function(item) for item in items]` on every rank, where each rank computes its share.
 
@@ -87,6 +101,8 @@ def map_sharded(function: Callable[[Item], Result], items: Sequence[Item], descr
         return []
     rank, world = _place()
     mine = [function(item) for item in tqdm(items[rank::world], desc=description, disable=rank != 0)]
+    for join in _joins:
+        join()
     if world == 1:
         return mine
     parts: list[list[Result]] = [[] for _ in range(world)]

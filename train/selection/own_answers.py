@@ -46,7 +46,7 @@ def read_states(model: PreTrainedModel, sequences: Sequence[TokenSequence], toke
     """Run the model over each prompt with its answer, the batches divided among the ranks.
 
     Args:
-        model: a whole causal LM.
+        model: a causal LM.
         sequences: n prompts with their answers.
         token_budget: padded tokens in a batch.
 

@@ -130,6 +130,13 @@ def test_a_wrong_command_line_gets_one_line(argv: list[str], message: str) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_the_recipes_deepspeed_gives_way_to_the_command_lines(recipe) -> None:
+    """Without a launcher both are off; what is left of the recipe's would be used instead of the command line's."""
+    words = ["--deepspeed", "recipes/deepspeed/zero3.json"]
+    _, training = parse([*recipe("deepspeed: recipes/deepspeed/zero2.json\n"), *words])
+    assert training.deepspeed is None
+
+
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"recipe .*none\.yaml: No such file"):
         parse(["--config", str(tmp_path / "none.yaml")])
