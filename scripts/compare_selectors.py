@@ -162,7 +162,7 @@ def read_recipes(
         fixed = [word for key, value in _FIXED.items() for word in (f"--{key}", value)]
         output = [] if "--output_dir" in words else ["--output_dir", folder]
         args, training = parse(["--config", str(path), *fixed, *output, *words])
-        require(not args.decline_weight, "decline_weight", args.decline_weight, "0, since preferences are compared")
+        require(not args.declines, "decline_weight, decline_ce_weight", "above 0", "0, since preferences are compared")
         recipes[dataset] = (replace(args, dataset=dataset, evaluate_on=[dataset], question_hidden=False), training)
     return recipes
 

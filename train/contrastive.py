@@ -129,12 +129,12 @@ def _ask_base(
     """Ask the base the training questions, where the recipe wants to know what it knows or trains it to decline.
 
     Returns:
-        Its answers to be trained beside declining; none where `decline_weight` is 0.
+        Its answers to be trained beside declining; none where nothing is learnt from them.
     """
     output, free = Path(str(training.output_dir)), FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget)
     if args.knowledge_samples:
         write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
-    if not args.decline_weight:
+    if not args.declines:
         return []
     examples = examples[: args.train_questions]
     if args.decline_labels == "passage":

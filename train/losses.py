@@ -111,7 +111,7 @@ class LossWeights:
     """The weight of each term in `TERMS`, and the constants that the terms need.
 
     Args:
-        ce, dpo, infonce, decline, replay: weights. A term of weight 0 is not trained on.
+        ce, dpo, infonce, decline, decline_ce, replay: weights. A term of weight 0 is not trained on.
         beta: DPO's beta.
         infonce_temperature: InfoNCE's tau.
     """
@@ -120,6 +120,7 @@ class LossWeights:
     dpo: float = 1.0
     infonce: float = 0.0
     decline: float = 0.0
+    decline_ce: float = 0.0
     replay: float = 0.0
     beta: float = 0.1
     infonce_temperature: float = 0.1
@@ -139,7 +140,7 @@ class TermInputs:
     """What the terms are computed from: one forward pass over B pairs, and over a replayed text where there is one.
 
     Args:
-        cross_entropies: (B,) of the truthful answers, in nats a token.
+        cross_entropies: (B,) of the truthful answers, or of what `declining` prefers, in nats a token.
         chosen, rejected: (B,) log-probabilities of the truthful and the hallucinated answers, summed over tokens; or
             of what `declining` compares.
         reference_chosen, reference_rejected: (B,) the same under the base.
@@ -178,6 +179,10 @@ def _decline_term(inputs: TermInputs, _weights: LossWeights) -> Tensor | None:
     return declining(inputs.chosen, inputs.rejected) if inputs.declines else None
 
 
+def _decline_ce_term(inputs: TermInputs, _weights: LossWeights) -> Tensor | None:
+    return inputs.cross_entropies.mean() if inputs.declines else None
+
+
 def _replay_term(inputs: TermInputs, _weights: LossWeights) -> Tensor | None:
     return divergence(*inputs.replay_logits) if inputs.replay_logits else None
 
@@ -205,6 +210,7 @@ TERMS: tuple[LossTerm, ...] = (
     LossTerm("dpo", "DPO", _dpo_term),
     LossTerm("infonce", "InfoNCE", _infonce_term),
     LossTerm("decline", "declining", _decline_term),
+    LossTerm("decline_ce", "declining's cross-entropy", _decline_ce_term),
     LossTerm("replay", "replay", _replay_term, over_pairs=False),
 )
 

@@ -1,12 +1,12 @@
 """Each term of the loss, against values worked by hand."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from train.losses import TERMS, LossWeights, cross_entropy, declining, dpo, infonce, weighted_sum
+from train.losses import TERMS, LossWeights, TermInputs, cross_entropy, declining, dpo, infonce, weighted_sum
 from train.recipe.arguments import REPOSITORY, EavssArguments
 
 
@@ -55,6 +55,14 @@ def test_declining_by_hand() -> None:
     """The chosen one is e times as likely: -log(e / (e + 1)). It takes no reference, and whole sums."""
     loss = declining(torch.tensor([-3.0, -3.0]), torch.tensor([-4.0, -3.0]))
     assert loss.item() == pytest.approx((math.log(1 + math.exp(-1)) + math.log(2)) / 2)
+
+
+def test_each_kind_of_pair_has_its_own_cross_entropy() -> None:
+    inputs = TermInputs(torch.tensor([1.0, 3.0]), *[torch.zeros(2)] * 4, states=None, replay_logits=None)
+    for declines, (named, other) in ((False, ("ce", "decline_ce")), (True, ("decline_ce", "ce"))):
+        found = {term.name: term.compute(replace(inputs, declines=declines), LossWeights()) for term in TERMS}
+        assert found[named] == 2.0
+        assert found[other] is None
 
 
 def test_every_term_has_a_weight_in_the_recipe_and_a_place_in_the_documents() -> None:

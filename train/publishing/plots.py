@@ -14,7 +14,7 @@ from train.selection.own_answers import BlockRecord
 _LOGPROBS = (("logps/chosen", "truthful"), ("logps/rejected", "hallucinated"))
 _OURS, _CONTROL = "#c2410c", "#64748b"
 # One for each term of the loss.
-_STYLES = (("-", _OURS), ("--", _CONTROL), (":", _CONTROL), ("-.", _CONTROL), ("-", _CONTROL))
+_STYLES = (("-", _OURS), ("--", _CONTROL), (":", _CONTROL), ("-.", _CONTROL), ("-", _CONTROL), ("--", _OURS))
 
 
 def plot_training(log: Sequence[Mapping[str, float]], weights: Mapping[str, float]) -> bytes:

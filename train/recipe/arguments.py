@@ -9,7 +9,7 @@ from data.sets import ALL, SETS
 from data.sources import DataSource, EvaluationSplit
 from eavss.asking import WORDINGS
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
-from train.losses import LossWeights
+from train.losses import TERMS, LossWeights
 from train.recipe.ranges import check_ranges
 from train.recipe.settings import (
     BaseModel,
@@ -100,6 +100,9 @@ class EavssArguments:
     infonce_weight: float = field(default=0.0, metadata={"help": "Weight of InfoNCE at the selected blocks (mu)."})
     decline_weight: float = field(
         default=0.0, metadata={"help": "Weight of the log loss of the model's own answers against declining."}
+    )
+    decline_ce_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the cross-entropy of what should be said there: answer or declining."}
     )
     decline_share: float = field(
         default=0.5, metadata={"help": "Share of these pairs that decline; more, and the model declines more readily."}
@@ -208,20 +211,18 @@ class EavssArguments:
         return bool(self.ce_weight or self.dpo_weight or self.infonce_weight)
 
     @property
+    def declines(self) -> bool:
+        """Whether answers are trained on beside declining."""
+        return bool(self.decline_weight or self.decline_ce_weight)
+
+    @property
     def lora(self) -> LoraSettings:
         return LoraSettings(self.lora_r, self.lora_alpha, self.lora_dropout, self.lora_target_modules)
 
     @property
     def loss_weights(self) -> LossWeights:
-        return LossWeights(
-            ce=self.ce_weight,
-            dpo=self.dpo_weight,
-            infonce=self.infonce_weight,
-            decline=self.decline_weight,
-            replay=self.replay_weight,
-            beta=self.beta,
-            infonce_temperature=self.infonce_temperature,
-        )
+        weights = {term.name: getattr(self, f"{term.name}_weight") for term in TERMS}
+        return LossWeights(**weights, beta=self.beta, infonce_temperature=self.infonce_temperature)
 
     @property
     def evaluation(self) -> EvaluationSettings:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from train.runtime.errors import require
 
-_LEARNING = ("ce_weight", "dpo_weight", "infonce_weight", "decline_weight")
+_LEARNING = ("ce_weight", "dpo_weight", "infonce_weight", "decline_weight", "decline_ce_weight")
 _COUNTS = ("score_answers", "lora_r", "lora_alpha", "pairs_per_question", "eval_token_budget", "train_token_budget")
 _LIMITS = ("train_questions", "eval_limit", "retention_limit")
 _OR_NONE = ("num_fewshot", "calibration_questions", "prefix_cache_gb")
