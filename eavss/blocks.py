@@ -142,3 +142,15 @@ def replace_forward(modules: Iterable[nn.Module], forward: Callable[..., Tensor]
                 del own["forward"]
             else:
                 own["forward"] = earlier
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch the model to evaluation mode inside, and restore the mode of each of its parts afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
