@@ -29,15 +29,42 @@ class Blocks:
         """The last part of the path, as PEFT's `layers_pattern` expects it."""
         return self.path.rpartition(".")[2]
 
-    def linear_names(self) -> list[str]:
-        """Return the sorted leaf names of the linear layers inside a block, as PEFT's `target_modules` expects them."""
-        names = {name.rpartition(".")[2] for name, module in self.modules[0].named_modules() if _is_linear(module)}
-        return sorted(names)
+    def linear_modules(self, layer: int) -> dict[str, nn.Module]:
+        """Return the linear layers inside a block by their names in it."""
+        return {name: module for name, module in self.modules[layer].named_modules() if _is_linear(module)}
+
+    def linear_names(self, layers: Iterable[int] | None = None) -> list[str]:
+        """Return the sorted leaf names of the linear layers inside blocks, as PEFT's `target_modules` expects them.
+
+        Args:
+            layers: the blocks' indices; None for all. Blocks of a hybrid have different layers.
+        """
+        every = range(len(self.modules)) if layers is None else layers
+        names = {name.rpartition(".")[2] for layer in every for name in self.linear_modules(layer)}
+        routers = {name for name, module in self.modules.named_modules() if _is_router(module)}
+        return sorted(names - {name.rpartition(".")[2] for name in routers})
 
 
 def _is_linear(module: nn.Module) -> bool:
     # GPT-2's Conv1D is a linear layer with its weight transposed.
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    return (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and not _is_router(module)
+
+
+def _is_router(module: nn.Module) -> bool:
+    """Return whether a linear layer has a forward of its own that returns something else than its product.
+
+    The routers of some mixtures do. An adapter's product can be added to no such output.
+    """
+    if not isinstance(module, nn.Linear) or type(module).forward is nn.Linear.forward:
+        return False
+    ones = torch.ones_like(module.weight[:1])
+    with torch.no_grad():
+        try:
+            output = module(ones)
+        except Exception:  # it wants other arguments
+            return True
+        expected = nn.functional.linear(ones, module.weight, module.bias)
+    return not isinstance(output, Tensor) or output.shape != expected.shape or not torch.allclose(output, expected, 0.1)
 
 
 def find_blocks(model: nn.Module) -> Blocks:

@@ -164,10 +164,10 @@ def trial_sequences(model: nn.Module) -> list[TokenSequence]:
 def can_start_at(model: nn.Module, layer: int) -> bool:
     """Return whether the model computes the same if it starts at block `layer` with what has entered it before."""
     name = f"forward passes that start at block {layer}"
-    return agrees(model, name, lambda sequences: _started(model, sequences, layer))
+    return agrees(model, name, lambda sequences: started_logits(model, sequences, layer))
 
 
-def _started(model: nn.Module, sequences: Sequence[TokenSequence], layer: int) -> Tensor:
+def started_logits(model: nn.Module, sequences: Sequence[TokenSequence], layer: int) -> Tensor:
     """Return the logits of the answers from a pass that starts at a block, with the states of an earlier pass.
 
     Raises:

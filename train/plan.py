@@ -28,7 +28,7 @@ class PairCosts:
         forward: the FLOPs of the model's forward pass.
         tokens: a pair's mean number of tokens, shared prompts counted once.
         predicted: a pair's mean number of positions with logits.
-        adapter: the adapter's parameters in one block.
+        adapter: the adapter's parameters in each block.
         reading: the FLOPs of the one pass over every sequence, and of writing and reading the texts to replay.
         replayed: tokens of the replayed text that joins a micro-batch.
         cache_bytes: the size of a block-input cache of the pairs.
@@ -38,7 +38,7 @@ class PairCosts:
     forward: ForwardCosts
     tokens: float
     predicted: float
-    adapter: int
+    adapter: tuple[int, ...]
     reading: float
     replayed: float
     cache_bytes: int
