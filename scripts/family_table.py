@@ -46,6 +46,8 @@ of four blocks and 64 hidden units in float32, with short windows. It was scored
 blocks 2 and 3, saved, loaded afresh, and exported merged, which compares log-probabilities in a fresh process. No
 pretrained weights were loaded, and nothing was run with ZeRO-3.
 
+    python scripts/family_table.py
+
 - *weights adapted*: the share of the weights of blocks 2 and 3 that get an adapter. Fused experts get none, nor does a
   layer that PEFT cannot adapt in chosen blocks.
 - *packed answers*, *shared prompts*: how far an answer's log-probability is from that of the answer alone, in nats.
@@ -54,7 +56,7 @@ pretrained weights were loaded, and nothing was run with ZeRO-3.
   holds more than plain keys and values.
 - *replay*: whether texts to replay were written and learned from.
 - *FLOPs counted / by hand*: for a token in all blocks. By hand it is two for each weight that a token meets, of a
-  mixture's experts the active ones. Attention and recurrences come on top.
+  mixture's experts the active ones. Attention and recurrences come on top, and Llama 4 computes every expert.
 """
 _REFUSED = """\
 ## Refused or failed

@@ -78,15 +78,18 @@ class FamilyRow:
         return asdict(self)
 
 
-def measure(family: str, folder: Path) -> FamilyRow:
+def measure(family: str, folder: Path, export: bool = True) -> FamilyRow:
     """Save a tiny model of the family; then load, score, select, adapt, train, save, load afresh and export it merged.
 
     Args:
         folder: where to work, empty.
+        export: False to leave out the export, whose check in a fresh process takes most of the time.
     """
     row = FamilyRow(family)
     try:
-        _measure(row, tiny(family), folder)
+        adapter = _train(row, tiny(family), folder)
+        if export:
+            export_merged(adapter, folder / "merged", "float32", "5GB")
     except Exception as error:  # whatever the family raises is what the table is for
         early = row.adapted_share is None and isinstance(error, ModelError | EavssError)
         row.status = "refused" if early else "fails"
@@ -94,7 +97,7 @@ def measure(family: str, folder: Path) -> FamilyRow:
     return row
 
 
-def _measure(row: FamilyRow, tiny_model: PreTrainedModel, folder: Path) -> None:
+def _train(row: FamilyRow, tiny_model: PreTrainedModel, folder: Path) -> Adapter:
     row.blocks = len(find_blocks(tiny_model).modules)
     base, run = folder / "base", folder / "run"
     tiny_model.save_pretrained(base)
@@ -113,7 +116,7 @@ def _measure(row: FamilyRow, tiny_model: PreTrainedModel, folder: Path) -> None:
     figures = fine_tune(setup, choice.selection, training, None)
     row.replay = all(math.isfinite(entry["loss/replay"]) for entry in figures["log"])
     load_adapted(args.base_model, training, run / "adapter")
-    export_merged(Adapter(run / "adapter", args.base_model), folder / "merged", "float32", "5GB")
+    return Adapter(run / "adapter", args.base_model)
 
 
 def _compare(row: FamilyRow, model: PreTrainedModel, encoder: Encoder, pairs: ContrastPairs) -> None:

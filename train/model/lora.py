@@ -32,16 +32,16 @@ def adaptable_names(model: PreTrainedModel) -> list[str]:
 
 def _takes(model: PreTrainedModel, names: Sequence[str]) -> bool:
     """Return whether PEFT puts LoRA on linear layers of these names, and on nothing else."""
-    with random_stream(0), torch.device("meta"):
-        empty = type(model)(copy.deepcopy(model.config))
     config = LoraConfig(task_type="CAUSAL_LM", r=1, target_modules=list(names), fan_in_fan_out=_transposed(model))
-    with warnings.catch_warnings():
+    with random_stream(0), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what does not come about
+        with torch.device("meta"):
+            empty = type(model)(copy.deepcopy(model.config))
         try:
             adapted = get_peft_model(empty, config)
         except ValueError:  # names no module that it knows of, or one that it refuses
             return False
-    return not adapted.peft_config["default"].target_parameters
+    return not getattr(adapted.peft_config["default"], "target_parameters", None)
 
 
 def _transposed(model: PreTrainedModel) -> bool:

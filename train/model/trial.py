@@ -51,7 +51,7 @@ def _blocks_without_gradient(model: PreTrainedModel, blocks: list[int]) -> list[
         ModelError: a block returns no states (B, T, H).
     """
     hidden = model.config.get_text_config(decoder=True).hidden_size
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    vocabulary: int = model.get_input_embeddings().weight.shape[0]  # type: ignore[index, assignment]
     ids = torch.arange(_TOKENS, device=model.device).unsqueeze(0) + vocabulary // 2
 
     def check(layer: int, output: Tensor) -> None:
