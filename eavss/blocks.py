@@ -11,6 +11,10 @@ from transformers import PreTrainedConfig
 
 from eavss.errors import EavssError
 
+# `logits_to_keep` of a forward pass whose logits are not wanted. A number would let some models, which share keys and
+# values among blocks, run their upper blocks on the last token alone.
+ONE_LOGIT = torch.zeros(1, dtype=torch.long)
+
 
 @dataclass(frozen=True)
 class Blocks:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eavss import scores
 from eavss.batches import Batch
-from eavss.blocks import capture_block_input, capture_block_outputs, evaluating, find_blocks
+from eavss.blocks import ONE_LOGIT, capture_block_input, capture_block_outputs, evaluating, find_blocks
 from eavss.errors import EavssError
 from eavss.moments import Summary, TokenMoments, cosine_distance_sums, summarise, token_moments
 from eavss.records import LayerScores
@@ -144,7 +144,7 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
         capture_block_input(blocks, 0, streams.append),
         capture_block_outputs(blocks, every, receive),
     ):
-        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
+        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=ONE_LOGIT)
     statistics = torch.stack([summary.statistics for summary in found])  # (L, B, T, 3)
     products = torch.stack([summary.products for summary in found])  # (L, B, T)
     texts, answers = torch.stack([summary.means for summary in found]).unbind(2)  # (L, B, H)
