@@ -1,6 +1,6 @@
 """Find the decoder blocks of any causal language model, and capture what enters and leaves them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -92,6 +92,23 @@ def find_blocks(model: nn.Module) -> Blocks:
             "only decoder-only causal language models are supported"
         )
     return Blocks(*outermost[0])
+
+
+def require_states(states: Tensor, shape: Sequence[int], layer: int) -> None:
+    """Check what enters or leaves a block.
+
+    Args:
+        states: expected to be (B, T, H).
+        shape: (B, T).
+
+    Raises:
+        EavssError: it is not one state for each token.
+    """
+    if states.shape[:-1] != torch.Size(shape):
+        raise EavssError(
+            f"block {layer} has states of shape {tuple(states.shape)} for {tuple(shape)} tokens; only models with one "
+            "state a token are supported"
+        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eavss import scores
 from eavss.batches import Batch
-from eavss.blocks import ONE_LOGIT, capture_block_input, capture_block_outputs, evaluating, find_blocks
+from eavss.blocks import ONE_LOGIT, capture_block_input, capture_block_outputs, evaluating, find_blocks, require_states
 from eavss.errors import EavssError
 from eavss.moments import Summary, TokenMoments, cosine_distance_sums, summarise, token_moments
 from eavss.records import LayerScores
@@ -133,7 +133,8 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
     found: list[Summary] = []
     streams: list[Tensor] = []  # the first block's input, and the last output seen
 
-    def receive(_layer: int, output: Tensor) -> None:
+    def receive(layer: int, output: Tensor) -> None:
+        require_states(output, batch.input_ids.shape, layer)
         found.append(summarise(streams[-1], output, masks))
         streams[1:] = [output]
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from eavss.batches import TokenSequence, pad
-from eavss.blocks import capture_block_input, evaluating, find_blocks, start_at_block
-from eavss.errors import EavssError
+from eavss.blocks import capture_block_input, evaluating, find_blocks, require_states, start_at_block
 
 _LOGGER = logging.getLogger(__name__)
 # Relative to the spread of log-probabilities over the vocabulary, in float32; elsewhere as many rounding errors.
@@ -171,7 +170,7 @@ def started_logits(model: nn.Module, sequences: Sequence[TokenSequence], layer: 
     """Return the logits of the answers from a pass that starts at a block, with the states of an earlier pass.
 
     Raises:
-        EavssError: what enters the block is not one state of H units for each token.
+        EavssError: what enters the block is not one state for each token.
     """
     blocks, entering = find_blocks(model), list[Tensor]()
     batch = pad(list(sequences)).to(_device(model))
@@ -179,9 +178,7 @@ def started_logits(model: nn.Module, sequences: Sequence[TokenSequence], layer: 
     ids, mask = batch.input_ids.flip(0), batch.attention_mask.flip(0)
     with capture_block_input(blocks, layer, entering.append):
         model(input_ids=ids, attention_mask=mask, use_cache=False)
-    shape = (*ids.shape, model.config.get_text_config(decoder=True).hidden_size)  # type: ignore[union-attr, operator]
-    if entering[0].shape != shape:
-        raise EavssError(f"what enters block {layer} has the shape {tuple(entering[0].shape)}, not {shape}")
+    require_states(entering[0], ids.shape, layer)
     with start_at_block(blocks, layer, entering[0].flip(0)):
         logits: Tensor = model(input_ids=ids.flip(0), attention_mask=mask.flip(0), use_cache=False).logits
     rows, columns = batch.answer_mask.nonzero(as_tuple=True)

@@ -344,3 +344,9 @@ def test_blocks_that_share_keys_are_read_at_every_token() -> None:
     states = profile_batch(model, paired).states
     output = model(input_ids=torch.tensor([sequences[1].ids]), use_cache=False, output_hidden_states=True)
     torch.testing.assert_close(states[0, 1, 2], output.hidden_states[3][0, 2:].mean(0))
+
+
+def test_states_of_four_dimensions_are_refused() -> None:
+    paired = PairedBatch(pad([TokenSequence((5, 6, 7), 1, 3)] * 2), torch.tensor([0, 0]), torch.tensor([False, True]))
+    with pytest.raises(EavssError, match="only models with one state a token are supported"):
+        profile_batch(tiny("Gemma 3n"), paired)

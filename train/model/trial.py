@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.blocks import capture_block_outputs, find_blocks, require_states
 from eavss.errors import EavssError
 from train.model.lora import adaptable_names, adapted_share, add_lora, lora_targets
 from train.recipe.settings import LoraSettings
@@ -24,7 +24,8 @@ def require_trainable(model: PreTrainedModel, settings: LoraSettings) -> None:
 
     Raises:
         RecipeError, ModelError: see `train.model.lora.lora_targets`.
-        ModelError: a block returns no states (B, T, H), cannot be adapted, or its adapter changes nothing.
+        EavssError: a block returns no states (B, T, H).
+        ModelError: a block cannot be adapted, or its adapter changes nothing.
     """
     _say_share(model, settings)
     blocks = list(range(len(find_blocks(model).modules)))
@@ -48,18 +49,13 @@ def _blocks_without_gradient(model: PreTrainedModel, blocks: list[int]) -> list[
     """Return the blocks whose adapters get no gradient.
 
     Raises:
-        ModelError: a block returns no states (B, T, H).
+        EavssError: a block returns no states (B, T, H).
     """
-    hidden = model.config.get_text_config(decoder=True).hidden_size
     vocabulary: int = model.get_input_embeddings().weight.shape[0]  # type: ignore[index, assignment]
     ids = torch.arange(_TOKENS, device=model.device).unsqueeze(0) + vocabulary // 2
 
     def check(layer: int, output: Tensor) -> None:
-        if output.shape != (1, _TOKENS, hidden):
-            raise ModelError(
-                f"{_name(model)}: block {layer} returns states of shape {tuple(output.shape)}, where one state of "
-                f"{hidden} units a token is supported"
-            )
+        require_states(output, ids.shape, layer)
 
     found = find_blocks(model)
     with capture_block_outputs(found, blocks, check):

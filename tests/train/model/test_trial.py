@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from eavss.blocks import find_blocks
+from eavss.errors import EavssError
 from scripts.families.configs import tiny
 from tests.toys import KINDS, count_hooks, tiny_model
 from train.model.trial import require_trainable
@@ -26,7 +27,7 @@ def test_the_trial_leaves_a_model_as_it_was(kind: str, capsys: pytest.CaptureFix
 
 
 def test_states_of_four_dimensions_are_refused() -> None:
-    with pytest.raises(ModelError, match=r"block 0 returns states of shape \(4, 1, 8, 64\), where one state of 64"):
+    with pytest.raises(EavssError, match=r"block 0 has states of shape \(4, 1, 8, 64\) for \(1, 8\) tokens; only"):
         require_trainable(tiny("Gemma 3n"), LoraSettings())
 
 
