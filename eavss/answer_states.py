@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from eavss.batches import TokenSequence, pad
-from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.blocks import ONE_LOGIT, capture_block_outputs, find_blocks
 from eavss.prompt_cache import can_share, continuation, read_prompts
 
 
@@ -56,5 +56,5 @@ def answer_states(model: nn.Module, sequences: Sequence[TokenSequence], layers: 
         answers.append((weights @ output.float()).squeeze(1).cpu())
 
     with capture_block_outputs(find_blocks(model), list(layers), receive):
-        model(**inputs, logits_to_keep=1)
+        model(**inputs, logits_to_keep=ONE_LOGIT)
     return States(torch.stack(prompts, 1), torch.stack(answers, 1))

@@ -1,6 +1,6 @@
 """Find the decoder blocks of any causal language model, and capture what enters and leaves them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from eavss.errors import EavssError
+
+# `logits_to_keep` of a forward pass whose logits are not wanted. A number would let some models, which share keys and
+# values among blocks, run their upper blocks on the last token alone.
+ONE_LOGIT = torch.zeros(1, dtype=torch.long)
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,42 @@ class Blocks:
         """The last part of the path, as PEFT's `layers_pattern` expects it."""
         return self.path.rpartition(".")[2]
 
-    def linear_names(self) -> list[str]:
-        """Return the sorted leaf names of the linear layers inside a block, as PEFT's `target_modules` expects them."""
-        names = {name.rpartition(".")[2] for name, module in self.modules[0].named_modules() if _is_linear(module)}
-        return sorted(names)
+    def linear_modules(self, layer: int) -> dict[str, nn.Module]:
+        """Return the linear layers inside a block by their names in it."""
+        return {name: module for name, module in self.modules[layer].named_modules() if _is_linear(module)}
+
+    def linear_names(self, layers: Iterable[int] | None = None) -> list[str]:
+        """Return the sorted leaf names of the linear layers inside blocks, as PEFT's `target_modules` expects them.
+
+        Args:
+            layers: the blocks' indices; None for all. Blocks of a hybrid have different layers.
+        """
+        every = range(len(self.modules)) if layers is None else layers
+        names = {name.rpartition(".")[2] for layer in every for name in self.linear_modules(layer)}
+        routers = {name for name, module in self.modules.named_modules() if _is_router(module)}
+        return sorted(names - {name.rpartition(".")[2] for name in routers})
 
 
 def _is_linear(module: nn.Module) -> bool:
     # GPT-2's Conv1D is a linear layer with its weight transposed.
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    return (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and not _is_router(module)
+
+
+def _is_router(module: nn.Module) -> bool:
+    """Return whether a linear layer has a forward of its own that returns something else than its product.
+
+    The routers of some mixtures do. An adapter's product can be added to no such output.
+    """
+    if not isinstance(module, nn.Linear) or type(module).forward is nn.Linear.forward:
+        return False
+    ones = torch.ones_like(module.weight[:1])
+    with torch.no_grad():
+        try:
+            output = module(ones)
+        except Exception:  # it wants other arguments
+            return True
+        expected = nn.functional.linear(ones, module.weight, module.bias)
+    return not isinstance(output, Tensor) or output.shape != expected.shape or not torch.allclose(output, expected, 0.1)
 
 
 def find_blocks(model: nn.Module) -> Blocks:
@@ -61,6 +92,23 @@ def find_blocks(model: nn.Module) -> Blocks:
             "only decoder-only causal language models are supported"
         )
     return Blocks(*outermost[0])
+
+
+def require_states(states: Tensor, shape: Sequence[int], layer: int) -> None:
+    """Check what enters or leaves a block.
+
+    Args:
+        states: expected to be (B, T, H).
+        shape: (B, T).
+
+    Raises:
+        EavssError: it is not one state for each token.
+    """
+    if states.shape[:-1] != torch.Size(shape):
+        raise EavssError(
+            f"block {layer} has states of shape {tuple(states.shape)} for {tuple(shape)} tokens; only models with one "
+            "state a token are supported"
+        )
 
 
 @contextmanager
@@ -142,3 +190,15 @@ def replace_forward(modules: Iterable[nn.Module], forward: Callable[..., Tensor]
                 del own["forward"]
             else:
                 own["forward"] = earlier
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch the model to evaluation mode inside, and restore the mode of each of its parts afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

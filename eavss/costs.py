@@ -35,7 +35,7 @@ class ForwardCosts:
         layers: Sequence[int],
         tokens: float,
         predicted: float,
-        lora_parameters: float = 0.0,
+        lora_parameters: Sequence[float] = (),
         cached: bool = True,
     ) -> float:
         """Return the FLOPs of one forward and backward pass, with adapters on the blocks `layers` only.
@@ -48,13 +48,14 @@ class ForwardCosts:
             layers: at least one index.
             tokens: tokens that enter the blocks; a shared prompt counts once.
             predicted: positions with logits.
-            lora_parameters: the adapter's parameters in one block.
+            lora_parameters: the adapter's parameters in each of the L blocks; () for no adapter.
             cached: whether the forward pass also starts at the lowest block (a block-input cache).
         """
         lowest = min(layers)
         forward = sum(self.blocks[lowest:] if cached else self.blocks)
         backward = sum(self.blocks[lowest:])
-        return tokens * (forward + backward + 6 * lora_parameters * len(layers)) + predicted * 2 * self.head
+        adapter = 6 * sum(lora_parameters[layer] for layer in layers) if lora_parameters else 0
+        return tokens * (forward + backward + adapter) + predicted * 2 * self.head
 
     def reading(self, tokens: float, predicted: float) -> float:
         """Return the FLOPs of a forward pass through all blocks."""
@@ -62,19 +63,29 @@ class ForwardCosts:
 
 
 def flop_counter() -> FlopCounterMode:
-    """Return a counter that leaves out fused attention, on a GPU as it does on a CPU.
+    """Return a counter that leaves out fused attention, on a GPU as it does on a CPU, and counts a mixture's experts.
 
-    There the counter of torch fails on it where keys have fewer heads than queries (2.11).
+    On a GPU the counter of torch fails on attention where keys have fewer heads than queries (2.11). Experts are
+    multiplied by `grouped_mm`: each of its S rows, a token for one of its experts, meets one matrix.
     """
-    return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+    products = [torch.ops.aten._grouped_mm]
+    if hasattr(torch.ops.transformers, "grouped_mm_fallback"):  # registered with the first model that has experts
+        products.append(torch.ops.transformers.grouped_mm_fallback)
+    return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED | dict.fromkeys(products, _grouped_flops))
+
+
+def _grouped_flops(left: Sequence[int], right: Sequence[int], *_args: object, **_kwargs: object) -> int:
+    """Count (S, K) @ (experts, K, N), or one of its gradients; the arguments are shapes."""
+    return 2 * left[-2] * left[-1] * right[-1]
 
 
 @torch.no_grad()
 def forward_costs(model: PreTrainedModel) -> ForwardCosts:
     """Count the FLOPs of a forward pass by running 16 tokens through `model`.
 
-    Experts that stay idle do not count. Attention over longer texts costs more: about 4 * H FLOPs for each further
-    token that a token attends to. For texts of some hundred tokens that is little beside a block's weights.
+    Of a mixture's experts those count that a token goes through. Attention over longer texts costs more: about 4 * H
+    FLOPs for each further token that a token attends to. For texts of some hundred tokens that is little beside a
+    block's weights.
     """
     blocks = find_blocks(model)
     with flop_counter() as counter:

@@ -1,7 +1,6 @@
 """Profile a model: what truthful and hallucinated answers do to each of its blocks."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from eavss import scores
 from eavss.batches import Batch
-from eavss.blocks import capture_block_input, capture_block_outputs, find_blocks
+from eavss.blocks import ONE_LOGIT, capture_block_input, capture_block_outputs, evaluating, find_blocks, require_states
 from eavss.errors import EavssError
 from eavss.moments import Summary, TokenMoments, cosine_distance_sums, summarise, token_moments
 from eavss.records import LayerScores
@@ -134,18 +133,19 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
     found: list[Summary] = []
     streams: list[Tensor] = []  # the first block's input, and the last output seen
 
-    def receive(_layer: int, output: Tensor) -> None:
+    def receive(layer: int, output: Tensor) -> None:
+        require_states(output, batch.input_ids.shape, layer)
         found.append(summarise(streams[-1], output, masks))
         streams[1:] = [output]
 
     blocks = find_blocks(model)
     every = list(range(len(blocks.modules)))
     with (
-        _evaluating(model),
+        evaluating(model),
         capture_block_input(blocks, 0, streams.append),
         capture_block_outputs(blocks, every, receive),
     ):
-        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
+        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=ONE_LOGIT)
     statistics = torch.stack([summary.statistics for summary in found])  # (L, B, T, 3)
     products = torch.stack([summary.products for summary in found])  # (L, B, T)
     texts, answers = torch.stack([summary.means for summary in found]).unbind(2)  # (L, B, H)
@@ -182,15 +182,3 @@ def _count_pairs(paired: PairedBatch) -> int:
     n = int(paired.question.max()) + 1
     right, wrong = (torch.bincount(paired.question[paired.hallucinated == kind], minlength=n) for kind in (False, True))
     return int((right * wrong).sum())
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch the model to evaluation mode inside, and restore the mode of each of its parts afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 import torch
@@ -9,9 +10,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
+from eavss.batches import TokenSequence
 from eavss.encoding import common_length
 from eavss.rewiring import is_rewired
+from eavss.shortcuts import agrees
 
+SHARED_PROMPTS = "shared prompts"
 # Below this a common beginning is not worth a pass of its own.
 _SHORTEST_COMMON_PREFIX = 16
 
@@ -42,14 +46,29 @@ class PromptCache:
 
 
 def can_share(model: nn.Module) -> bool:
-    """Return whether every block keeps plain keys and values.
+    """Return whether a prompt's keys and values can be kept and used for each of its answers.
 
     Sliding windows and recurrent states cannot be shared: padding between prompt and answer would move the window, and
-    a state cannot be cut. A rewired model may run a block twice or not at all, for which the cache has no place.
+    a state cannot be cut. A rewired model may run a block twice or not at all, for which the cache has no place. What
+    the cache does not know of, as positions that are counted by columns, is found by trying (`eavss.shortcuts`).
     """
+    return keeps_keys(model) and not is_rewired(model) and agrees(model, SHARED_PROMPTS, partial(shared_logits, model))
+
+
+def keeps_keys(model: nn.Module) -> bool:
+    """Return whether every block keeps plain keys and values, and nothing else."""
     config: PreTrainedConfig = model.config  # type: ignore[assignment] # (torch's __getattr__)
-    plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
-    return plain and not is_rewired(model)
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+def shared_logits(model: nn.Module, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Return the logits (N, V) that predict the answers, with each prompt read once; for `eavss.shortcuts`."""
+    prompts = list(dict.fromkeys(sequence.prompt for sequence in sequences))
+    cache = read_prompts(model, prompts)
+    rows = torch.tensor([prompts.index(sequence.prompt) for sequence in sequences], device=cache.mask.device)
+    pieces: list[Sequence[int]] = [(s.prompt[-1], *s.answer[:-1]) for s in sequences]
+    logits = model(**continuation(cache.take(rows), pieces, cache.mask.device), use_cache=True).logits
+    return torch.cat([row[: len(piece)] for row, piece in zip(logits, pieces, strict=True)])
 
 
 def read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> PromptCache:

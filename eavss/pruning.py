@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavss.batches import Batch
-from eavss.blocks import capture_block_input, capture_block_outputs, find_blocks
+from eavss.blocks import ONE_LOGIT, capture_block_input, capture_block_outputs, find_blocks
 from eavss.errors import EavssError
 from eavss.records import LayerScores
 from eavss.selectors import count_to_select
@@ -104,7 +104,7 @@ def _last_states(model: nn.Module, batch: Batch) -> Tensor:
         capture_block_input(blocks, 0, keep),
         capture_block_outputs(blocks, list(range(len(blocks.modules))), lambda _layer, output: keep(output)),
     ):
-        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
+        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=ONE_LOGIT)
     return torch.stack(states)
 
 

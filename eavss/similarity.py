@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavss.batches import Batch
-from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.blocks import ONE_LOGIT, capture_block_outputs, find_blocks
 from eavss.errors import EavssError
 
 
@@ -39,7 +39,12 @@ def state_similarity(model: nn.Module, batches: Iterable[Batch]) -> list[list[fl
             states[layer] = F.normalize(output[counted].float(), dim=-1)  # (N, H)
 
         with capture_block_outputs(blocks, layers, keep):
-            model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, logits_to_keep=1)
+            model(
+                input_ids=batch.input_ids,
+                attention_mask=batch.attention_mask,
+                use_cache=False,
+                logits_to_keep=ONE_LOGIT,
+            )
         for one, other in combinations(layers, 2):
             total[one, other] += (states[one] * states[other]).sum()
         tokens += int(counted.sum())

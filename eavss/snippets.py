@@ -14,7 +14,7 @@ def peft_snippet(model: nn.Module, layers: Sequence[int]) -> str:
 
 peft_config = LoraConfig(
     task_type="CAUSAL_LM",
-    target_modules={blocks.linear_names()},
+    target_modules={blocks.linear_names(layers)},
     layers_to_transform={list(layers)},
     layers_pattern="{blocks.pattern}",
 )"""
@@ -23,7 +23,7 @@ peft_config = LoraConfig(
 def axolotl_snippet(model: nn.Module, layers: Sequence[int]) -> str:
     """Return YAML with the keys of an Axolotl config."""
     blocks = find_blocks(model)
-    targets = "\n".join(f"  - {name}" for name in blocks.linear_names())
+    targets = "\n".join(f"  - {name}" for name in blocks.linear_names(layers))
     return f"""adapter: lora
 lora_target_modules:
 {targets}

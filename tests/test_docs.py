@@ -23,6 +23,7 @@ from scripts import (
     embedded_model,
     evaluate_runs,
     export_checkpoint,
+    family_table,
     profile_own_answers,
     rewire_layers,
     run_benchmarks,
@@ -36,7 +37,7 @@ from train.recipe.arguments import REPOSITORY
 from train.recipe.parse import parse
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-COMMAND_PAGES = ("running.md", "data.md", "pruning.md", "layers.md", "reliability.md")
+COMMAND_PAGES = ("running.md", "data.md", "pruning.md", "layers.md", "reliability.md", "models.md")
 WITH_COMMANDS = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / name for name in COMMAND_PAGES)]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED_PATH = re.compile(r"(?<![\w./-])((?:scripts|train|recipes|tests|docs|data|eavss)/[\w./-]*\w/?)(?![\w*])")
@@ -160,6 +161,7 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "calibrate.py": calibrate.run,
     "evaluate_runs.py": evaluate_runs.run,
     "export_checkpoint.py": export_checkpoint.run,
+    "family_table.py": family_table.run,
     "profile_own_answers.py": profile_own_answers.run,
     "cut_layers.py": cut_layers.run,
     "compare_cuts.py": compare_cuts.run,

@@ -29,9 +29,9 @@ from train.evaluation.knowledge import probe_knowledge, write_knowledge
 from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried, Comparison
 from train.model.loading import load_adapted, load_model
-from train.model.lora import lora_targets
 from train.model.sharding import free_weights
 from train.model.tokenizer import load_tokenizer
+from train.model.trial import require_trainable
 from train.plan import TrainFigures
 from train.publishing.hub import HubRepo
 from train.publishing.publish import Export, hub_repo, push_run
@@ -165,11 +165,11 @@ def _results(
 
 
 def _load_base(args: EavssArguments, training: TrainingArguments) -> PreTrainedModel:
-    """Load the base, and refuse blocks and linear layers that it does not have, before anything is computed."""
+    """Load the base, and refuse blocks that it does not have or that cannot be trained, before anything is computed."""
     model = load_model(args.base_model, training)
     if args.layers is not None:
         check_layers(args.layers, len(find_blocks(model).modules))
-    lora_targets(model, args.lora)
+    require_trainable(model, args.lora)
     return model
 
 

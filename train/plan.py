@@ -10,12 +10,13 @@ from eavss.batches import TokenSequence
 from eavss.blocks import find_blocks
 from eavss.costs import ForwardCosts, forward_costs
 from eavss.selectors import Selection
+from eavss.shortcuts import can_start_at
 from train.base.block_inputs import size_in_bytes, tokens_to_read
 from train.batching.packing import Packer
 from train.batching.pairs import ContrastPairs
 from train.model.lora import lora_parameters
 from train.recipe.settings import LoraSettings
-from train.runtime.distributed import say
+from train.runtime.distributed import from_main, say
 from train.runtime.files import cache_folder
 
 
@@ -27,7 +28,7 @@ class PairCosts:
         forward: the FLOPs of the model's forward pass.
         tokens: a pair's mean number of tokens, shared prompts counted once.
         predicted: a pair's mean number of positions with logits.
-        adapter: the adapter's parameters in one block.
+        adapter: the adapter's parameters in each block.
         reading: the FLOPs of the one pass over every sequence, and of writing and reading the texts to replay.
         replayed: tokens of the replayed text that joins a micro-batch.
         cache_bytes: the size of a block-input cache of the pairs.
@@ -37,7 +38,7 @@ class PairCosts:
     forward: ForwardCosts
     tokens: float
     predicted: float
-    adapter: int
+    adapter: tuple[int, ...]
     reading: float
     replayed: float
     cache_bytes: int
@@ -89,14 +90,18 @@ def pair_costs(
     )
 
 
-def cached_block(selection: Selection, costs: PairCosts, limit_bytes: float) -> int | None:
-    """Return the block whose input is worth caching, or None where nothing is frozen below it or the disk is too small.
+def cached_block(model: PreTrainedModel, selection: Selection, costs: PairCosts, limit_bytes: float) -> int | None:
+    """Return the block whose input is worth caching, or None.
+
+    There is none where nothing is frozen below it, the disk is too small, or the model cannot start there.
 
     Args:
         costs: of the pairs.
         limit_bytes: how much the cache may take.
     """
-    return selection.lowest if selection.lowest > 0 and costs.cache_bytes <= limit_bytes else None
+    lowest = selection.lowest
+    worth = lowest > 0 and costs.cache_bytes <= limit_bytes
+    return lowest if worth and from_main(lambda: can_start_at(model, lowest)) else None
 
 
 class RunFlops(TypedDict):
@@ -175,6 +180,8 @@ class Plan:
             say(f"block-input cache: {size} of what enters block {self.cached_at}, in {where}")
         elif self.selection.lowest == 0:
             say("no block-input cache: block 0 is selected, so nothing below it is frozen")
+        elif self.cache_bytes <= cache_gb * 1e9:
+            say("no block-input cache: this model cannot start at the lowest selected block")
         else:
             size = f"{self.cache_bytes / 1e9:.3g} GB"
             say(f"no block-input cache: it would take {size}, prefix_cache_gb is {cache_gb:g}")
@@ -203,7 +210,7 @@ def make_plan(
         costs: of the pairs.
         limit_bytes: how much the block-input cache may take.
     """
-    cached_at = cached_block(selection, costs, limit_bytes)
+    cached_at = cached_block(model, selection, costs, limit_bytes)
     micro_batches = training.gradient_accumulation_steps * training.world_size
     step = pairs_in_step(training)
     every = range(len(find_blocks(model).modules))

@@ -133,7 +133,7 @@ class TrainingSetup:
 
     def cached_at(self, selection: Selection) -> int | None:
         """Return the block whose input is cached for this selection, or None."""
-        return cached_block(selection, self.costs, self.args.cache_bytes)
+        return cached_block(self.model, selection, self.costs, self.args.cache_bytes)
 
     def plan(self, selection: Selection, training: TrainingArguments) -> Plan:
         """Count what training on this selection costs."""

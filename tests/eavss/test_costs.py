@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
+from transformers import MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
 from eavss.costs import ForwardCosts, flop_counter, forward_costs
 from tests.toys import BLOCKS, HIDDEN, VOCABULARY, tiny_model
@@ -21,7 +21,7 @@ def test_training_costs_by_hand() -> None:
     costs = ForwardCosts((10.0,) * 4, 100.0)
     assert costs.training([2, 3], 5, 2) == 600
     assert costs.training([2, 3], 5, 2, cached=False) == 700
-    assert costs.training([2, 3], 5, 2, lora_parameters=3) == 780
+    assert costs.training([2, 3], 5, 2, lora_parameters=(3,) * 4) == 780
     assert costs.training([3, 1], 5, 2) == 700
     assert costs.reading(5, 2) == 400
 
@@ -53,3 +53,15 @@ def test_fused_attention_is_not_counted_wherever_it_runs() -> None:
     with flop_counter() as counter:
         torch.ops.aten._scaled_dot_product_flash_attention(query, key, key)
     assert counter.get_total_flops() == 0
+
+
+@pytest.mark.parametrize("experts", ["grouped_mm", "batched_mm", "eager"])
+def test_active_experts_are_counted_by_hand(experts: str) -> None:
+    """Mixtral with H = 64: two H x H and two H x H/2 products of attention, a router of H x 4, and two of four experts
+    with three H x 96 products each."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = MixtralConfig(vocab_size=300, **sizes, num_key_value_heads=2, num_local_experts=4)
+    model = MixtralForCausalLM(config).eval()
+    model.set_experts_implementation(experts)
+    for block in forward_costs(model).blocks:
+        assert block == 24_576 + 512 + 73_728

@@ -14,6 +14,7 @@ from eavss.batches import TokenSequence, pad
 from eavss.errors import EavssError
 from eavss.moments import TokenMoments
 from eavss.profile import LayerProfile, PairedBatch, profile_batch, profile_model
+from scripts.families.configs import tiny
 from tests.toys import BLOCK_PATHS, BLOCKS, HIDDEN, count_hooks, tiny_model
 
 
@@ -333,3 +334,19 @@ def test_model_is_left_as_it_was_when_the_forward_pass_fails() -> None:
         profile_model(model, [paired([Question([outside], [outside])])])
     assert all(module.training for module in model.modules())
     assert count_hooks(model) == 0
+
+
+def test_blocks_that_share_keys_are_read_at_every_token() -> None:
+    """Gemma 4 runs its upper blocks on the last token alone where a number of logits is asked for."""
+    model = tiny("Gemma 4")
+    sequences = [TokenSequence((5, 6, 7, 8, 9), 2, 5), TokenSequence((5, 6, 9, 8, 7), 2, 5)]
+    paired = PairedBatch(pad(sequences), torch.tensor([0, 0]), torch.tensor([False, True]))
+    states = profile_batch(model, paired).states
+    output = model(input_ids=torch.tensor([sequences[1].ids]), use_cache=False, output_hidden_states=True)
+    torch.testing.assert_close(states[0, 1, 2], output.hidden_states[3][0, 2:].mean(0))
+
+
+def test_states_of_four_dimensions_are_refused() -> None:
+    paired = PairedBatch(pad([TokenSequence((5, 6, 7), 1, 3)] * 2), torch.tensor([0, 0]), torch.tensor([False, True]))
+    with pytest.raises(EavssError, match="only models with one state a token are supported"):
+        profile_batch(tiny("Gemma 3n"), paired)

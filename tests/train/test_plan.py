@@ -38,10 +38,11 @@ def test_selected_blocks_cost_less_than_all_and_a_cache_less_than_none(tmp_path:
 
 
 def test_nothing_is_cached_below_block_0_or_on_a_small_disk(tmp_path: Path) -> None:
-    costs = toy_setup(arguments(tmp_path)[0]).costs
-    assert cached_block(Selection((0, 2), "layers"), costs, 1e9) is None
-    assert cached_block(Selection((2,), "layers"), costs, 10) is None
-    assert cached_block(Selection((2,), "layers"), costs, 1e9) == 2
+    setup = toy_setup(arguments(tmp_path)[0])
+    costs = setup.costs
+    assert cached_block(setup.model, Selection((0, 2), "layers"), costs, 1e9) is None
+    assert cached_block(setup.model, Selection((2,), "layers"), costs, 10) is None
+    assert cached_block(setup.model, Selection((2,), "layers"), costs, 1e9) == 2
 
 
 def test_the_plan_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

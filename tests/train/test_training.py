@@ -23,7 +23,14 @@ def test_fine_tuning_leaves_an_adapter_and_says_what_it_took(tmp_path: Path) -> 
     assert {int(name.split(".layers.")[1].split(".")[0]) for name in adapter} == {1, 3}
     assert figures["steps"] == len(figures["log"]) == 2
     assert figures["pairs"] == 12
-    assert figures["loss_weights"] == {"ce": 1.0, "dpo": 1.0, "infonce": 0.0, "decline": 0.0, "replay": 0.5}
+    assert figures["loss_weights"] == {
+        "ce": 1.0,
+        "dpo": 1.0,
+        "infonce": 0.0,
+        "decline": 0.0,
+        "decline_ce": 0.0,
+        "replay": 0.5,
+    }
     assert 0 < figures["flops"] < figures["all_blocks_flops"]
     assert figures["seconds"] > 0
     assert figures["reading_seconds"] > 0

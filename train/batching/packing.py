@@ -9,7 +9,7 @@ begin with, such as answered questions, is read once a row, and the questions th
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
-from inspect import signature
+from functools import partial
 from itertools import accumulate, chain, groupby
 
 import torch
@@ -17,10 +17,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from eavss.batches import TokenSequence
-from eavss.prompt_cache import can_share
+from eavss.prompt_cache import keeps_keys
+from eavss.rewiring import is_rewired
+from eavss.shortcuts import agrees
 from train.batching.pieces import PREAMBLE, Group, Piece, begun_by, place_row, preamble_of, predictions, row_length
 from train.batching.row_filling import fill_rows
+from train.model.logits import logits_at
+from train.runtime.distributed import from_main
 
+PACKED_ANSWERS = "packed answers"
 # Whose token a place in a row is, where it is no group's.
 _PADDING = -1
 
@@ -80,11 +85,20 @@ def can_pack(model: PreTrainedModel) -> bool:
     """Return whether `model` obeys a block mask with restarted positions.
 
     Flash attention takes no such mask. A sliding window or a recurrent state would count the answers in between.
-    Positions that a model makes itself (ALiBi) cannot be restarted.
+    Whether the model makes positions or masks of its own is found by trying (`eavss.shortcuts`).
     """
-    takes_masks = model.config._attn_implementation in ("sdpa", "eager")
-    takes_positions = "position_ids" in signature(model.forward).parameters
-    return takes_masks and takes_positions and not getattr(model.config, "alibi", False) and can_share(model)
+    attention = model.config._attn_implementation
+    if attention not in ("sdpa", "eager") or not keeps_keys(model) or is_rewired(model):
+        return False
+    return agrees(model, PACKED_ANSWERS, partial(packed_logits, model))
+
+
+def packed_logits(model: PreTrainedModel, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Return the logits (N, V) that predict the answers, all of them in one row; for `eavss.shortcuts`."""
+    packer = Packer(model.dtype, model.config._attn_implementation, preamble_of(sequences))
+    groups = packer.groups([sequences])
+    batch = _pack(groups, [range(len(groups))], packer, ()).to(model.device)
+    return logits_at(model, model, batch.inputs | {"use_cache": False}, batch.rows, batch.columns)
 
 
 @dataclass(frozen=True)
@@ -103,12 +117,12 @@ class Packer:
 
     @staticmethod
     def of(model: PreTrainedModel, enabled: bool = True, sequences: Sequence[TokenSequence] = ()) -> "Packer":
-        """Return a packer that packs if `enabled` and if `model` can be packed.
+        """Return a packer that packs if `enabled` and if `model` can be packed, on all ranks if on rank 0.
 
         Args:
             sequences: all that will be packed; what most of their prompts begin with becomes the preamble.
         """
-        if not enabled or not can_pack(model):
+        if not enabled or not from_main(lambda: can_pack(model)):
             return Packer(model.dtype, None)
         return Packer(model.dtype, model.config._attn_implementation, preamble_of(sequences))
 

@@ -165,7 +165,7 @@ class Trials:
             "gains": [round(gain, 4) for gain in gains],
             "flops": costs.reading + steps * self.step_flops(selection),
             "seconds": round(seconds, 1),
-            "trained_parameters": costs.adapter * len(selection.blocks),
+            "trained_parameters": sum(costs.adapter[block] for block in selection.blocks),
         }
 
     def _measure(self, model: PreTrainedModel | PeftModel, description: str) -> list[float]:

@@ -98,11 +98,11 @@ class SampleCosts:
 
     Args:
         forward: of the model without an adapter.
-        lora_parameters: the adapter's parameters in one block.
+        lora_parameters: the adapter's parameters in each block.
     """
 
     forward: ForwardCosts
-    lora_parameters: int
+    lora_parameters: tuple[int, ...]
 
     @staticmethod
     def of(model: PreTrainedModel, lora: LoraSettings) -> "SampleCosts":

@@ -1,43 +1,111 @@
 """LoRA on the selected blocks, and on no others."""
 
+import copy
+import warnings
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import PreTrainedModel
 
 from eavss.blocks import find_blocks
 from train.model.sharding import whole_shape
 from train.recipe.settings import LoraSettings
 from train.runtime.errors import ModelError, RecipeError
+from train.runtime.seeding import random_stream
+
+_ADAPTABLE: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
 
 
-def lora_targets(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
-    """Return the sorted names of the linear layers inside a block that get an adapter.
+def adaptable_names(model: PreTrainedModel) -> list[str]:
+    """Return the sorted leaf names of the linear layers that PEFT can adapt in chosen blocks, over all blocks.
+
+    PEFT refuses some names in some architectures. Others it takes for a mixture's fused experts, and adapts those of
+    all blocks, with another rank. Both are found by trying, on a copy of the model without weights.
+    """
+    if model not in _ADAPTABLE:
+        names = find_blocks(model).linear_names()
+        _ADAPTABLE[model] = names if _takes(model, names) else [name for name in names if _takes(model, [name])]
+    return _ADAPTABLE[model]
+
+
+def _takes(model: PreTrainedModel, names: Sequence[str]) -> bool:
+    """Return whether PEFT puts LoRA on linear layers of these names, and on nothing else."""
+    config = LoraConfig(task_type="CAUSAL_LM", r=1, target_modules=list(names), fan_in_fan_out=_transposed(model))
+    with random_stream(0), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what does not come about
+        with torch.device("meta"):
+            empty = type(model)(copy.deepcopy(model.config))
+        try:
+            adapted = get_peft_model(empty, config)
+        except ValueError:  # names no module that it knows of, or one that it refuses
+            return False
+    return not getattr(adapted.peft_config["default"], "target_parameters", None)
+
+
+def _transposed(model: PreTrainedModel) -> bool:
+    return any(type(module).__name__ == "Conv1D" for module in find_blocks(model).modules.modules())
+
+
+def lora_targets(model: PreTrainedModel, settings: LoraSettings, blocks: Sequence[int] | None = None) -> list[str]:
+    """Return the sorted names of the linear layers inside some blocks that get an adapter.
+
+    Args:
+        blocks: the blocks' indices; None for all.
 
     Raises:
-        RecipeError: `lora_target_modules` names no linear layer of a block.
+        RecipeError: `lora_target_modules` names no linear layer of a block, or one that PEFT cannot adapt.
+        ModelError: PEFT can adapt no linear layer of the blocks.
     """
-    linear = find_blocks(model).linear_names()
-    targets = linear if settings.target_modules is None else sorted(settings.target_modules)
-    unknown = [name for name in targets if name not in linear]
-    if unknown or not targets:
-        raise RecipeError(f"lora_target_modules: {unknown or 'an empty list'} should be among {', '.join(linear)}")
+    found, adaptable = find_blocks(model).linear_names(), adaptable_names(model)
+    named = adaptable if settings.target_modules is None else sorted(settings.target_modules)
+    unknown = [name for name in named if name not in adaptable]
+    if unknown or (settings.target_modules is not None and not named):
+        refused = [name for name in unknown if name in found]
+        why = f"PEFT cannot adapt {', '.join(refused)} in chosen blocks of this model; " if refused else ""
+        among = ", ".join(adaptable)
+        raise RecipeError(f"lora_target_modules: {why}{unknown or 'an empty list'} should be among {among}")
+    there = find_blocks(model).linear_names(blocks)
+    targets = [name for name in named if name in there]
+    if not targets:
+        raise ModelError(f"{type(model).__name__}: its blocks have no linear layer that PEFT can adapt")
     return targets
 
 
-def lora_parameters(model: PreTrainedModel, settings: LoraSettings) -> int:
-    """Count the adapter's parameters in one block: r * (inputs + outputs) of each target."""
+def _adapted(model: PreTrainedModel, layer: int, targets: Sequence[str]) -> list[torch.Tensor]:
+    """Return the weights in one block that get an adapter."""
+    modules = find_blocks(model).linear_modules(layer)
+    return [module.weight for name, module in modules.items() if name.rpartition(".")[2] in targets]  # type: ignore[misc]
+
+
+def lora_parameters(model: PreTrainedModel, settings: LoraSettings) -> tuple[int, ...]:
+    """Count the adapter's parameters in each block: r * (inputs + outputs) of each target."""
     targets = lora_targets(model, settings)
-    modules = find_blocks(model).modules[0].named_modules()
-    return sum(settings.r * sum(whole_shape(m.weight)) for name, m in modules if name.rpartition(".")[2] in targets)
+    every = range(len(find_blocks(model).modules))
+    return tuple(
+        sum(settings.r * sum(whole_shape(weight)) for weight in _adapted(model, layer, targets)) for layer in every
+    )
+
+
+def adapted_share(model: PreTrainedModel, settings: LoraSettings, blocks: Sequence[int] | None = None) -> float:
+    """Return the share of the blocks' weights that get an adapter.
+
+    Args:
+        blocks: the blocks' indices; None for all.
+    """
+    targets, modules = lora_targets(model, settings, blocks), find_blocks(model).modules
+    every = range(len(modules)) if blocks is None else blocks
+    adapted = sum(whole_shape(weight).numel() for layer in every for weight in _adapted(model, layer, targets))
+    return adapted / sum(whole_shape(parameter).numel() for layer in every for parameter in modules[layer].parameters())
 
 
 def lora_config(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettings) -> LoraConfig:
     """Return PEFT's config for LoRA on the linear layers of the blocks named by their indices.
 
     Raises:
-        RecipeError: see `lora_targets`.
+        RecipeError, ModelError: see `lora_targets`.
     """
     found = find_blocks(model)
     return LoraConfig(
@@ -45,10 +113,10 @@ def lora_config(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSet
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=lora_targets(model, settings),
+        target_modules=lora_targets(model, settings, blocks),
         layers_to_transform=list(blocks),
         layers_pattern=found.pattern,
-        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in found.modules[0].modules()),
+        fan_in_fan_out=_transposed(model),
     )
 
 
@@ -56,8 +124,7 @@ def add_lora(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettin
     """Put LoRA on the linear layers of exactly the blocks named by their indices.
 
     Raises:
-        RecipeError: see `lora_targets`.
-        ModelError: other blocks became trainable.
+        RecipeError, ModelError: see `lora_targets`; or other blocks became trainable.
     """
     adapted = get_peft_model(model, lora_config(model, blocks, settings))
     trainable = trainable_blocks(adapted)

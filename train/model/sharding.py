@@ -154,6 +154,11 @@ def _found(model: nn.Module) -> tuple[nn.Module, _Parts] | None:
     return None if parts is None else (base, parts)
 
 
+def is_divided(model: nn.Module) -> bool:
+    """Return whether this rank holds its share of the weights alone, so that no gradient can be computed."""
+    return _found(model) is not None
+
+
 def hand_over(model: nn.Module) -> None:
     """Leave gathering to DeepSpeed's engine from here on, which trains the model."""
     if (found := _found(model)) is None:

@@ -98,13 +98,15 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def _shown_notes() -> Iterator[None]:
-    """Print what the package `data` warns of while it reads rows."""
-    logger, notes = logging.getLogger("data"), _Notes()
-    logger.addHandler(notes)
+    """Print what `data` warns of while it reads rows, and `eavss` of a model that takes no shortcut."""
+    loggers, notes = [logging.getLogger(package) for package in ("data", "eavss")], _Notes()
+    for logger in loggers:
+        logger.addHandler(notes)
     try:
         yield
     finally:
-        logger.removeHandler(notes)
+        for logger in loggers:
+            logger.removeHandler(notes)
 
 
 def _quiet_other_ranks() -> None:

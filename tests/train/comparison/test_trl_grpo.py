@@ -68,7 +68,7 @@ def test_right_is_paid_and_wrong_is_fined_and_declining_neither() -> None:
 
 def test_a_sample_is_read_twice_and_carried_back_once() -> None:
     costs = SampleCosts.of(tiny_model("llama"), LORA)
-    blocks, head, lora = sum(costs.forward.blocks), costs.forward.head, 6 * costs.lora_parameters * BLOCKS
+    blocks, head, lora = sum(costs.forward.blocks), costs.forward.head, 6 * sum(costs.lora_parameters)
     assert costs(10, 2) == pytest.approx(12 * (3 * blocks + lora) + 2 * 3 * head)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from data.examples import Example
+from eavss.prompt_cache import can_share
 from tests.toys import EXAMPLES, KINDS, tiny_model, tiny_tokenizer, toy_scorer
 from train.batching.encoding import Encoder
 from train.evaluation.likelihood import AnswerScorer
@@ -37,6 +38,7 @@ def test_sharing_prompts_changes_nothing(kind: str) -> None:
 def test_a_prompt_is_read_once() -> None:
     """Six prompts of 32 tokens or more, three answers each: the tokens computed are those of prompts and answers."""
     scorer, tokens = toy_scorer(token_budget=10_000), []
+    assert can_share(scorer.model)  # tried once, before the tokens are counted
     scorer.model.get_input_embeddings().register_forward_hook(lambda _m, args, _o: tokens.append(args[0].numel()))
     scorer.score_sequences(ALL_SEQUENCES, "")
     naive = sum(len(sequence) for sequence in ALL_SEQUENCES)

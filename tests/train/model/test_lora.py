@@ -2,8 +2,16 @@
 
 import pytest
 
+from scripts.families.configs import tiny
 from tests.toys import KINDS, tiny_model
-from train.model.lora import add_lora, lora_parameters, trainable_blocks
+from train.model.lora import (
+    adaptable_names,
+    adapted_share,
+    add_lora,
+    lora_parameters,
+    lora_targets,
+    trainable_blocks,
+)
 from train.recipe.settings import LoraSettings
 from train.runtime.errors import RecipeError
 
@@ -32,4 +40,47 @@ def test_the_adapters_parameters_are_counted(kind: str) -> None:
     model, settings = tiny_model(kind), LoraSettings(r=3)
     counted = lora_parameters(model, settings)
     adapted = add_lora(model, [1, 2], settings)
-    assert 2 * counted == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert counted[1] + counted[2] == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+
+
+def test_targets_are_read_from_every_block() -> None:
+    """Mamba in blocks 0 and 2, attention and a multilayer perceptron in 1 and 3."""
+    model = tiny("Zamba 2")
+    assert {"in_proj", "out_proj", "q_proj", "down_proj"} <= set(lora_targets(model, LoraSettings()))
+    assert "q_proj" not in lora_targets(model, LoraSettings(), [0, 2])
+    of_mamba, of_hybrid = lora_parameters(model, LoraSettings())[:2]
+    assert 0 < of_mamba < of_hybrid
+
+
+@pytest.mark.parametrize("family", ["DeepSeek-V3", "Qwen 3 MoE, mixed"])
+def test_names_that_peft_takes_for_experts_are_left_out(family: str) -> None:
+    settings = LoraSettings(r=8)
+    adapted = add_lora(tiny(family), [2, 3], settings)
+    assert trainable_blocks(adapted) == [2, 3]
+    assert {p.shape[0] for name, p in adapted.named_parameters() if "lora_A" in name} == {8}
+    with pytest.raises(RecipeError, match=r"lora_target_modules: PEFT cannot adapt gate_proj in chosen blocks"):
+        lora_targets(tiny(family), LoraSettings(target_modules=["gate_proj"]))
+
+
+@pytest.mark.parametrize("family", ["Mamba", "Falcon-H1"])
+def test_names_that_peft_refuses_are_left_out(family: str) -> None:
+    adapted = add_lora(tiny(family), [1], LoraSettings())
+    assert trainable_blocks(adapted) == [1]
+    assert not any("out_proj.lora" in name for name, _ in adapted.named_parameters())
+
+
+@pytest.mark.parametrize("family", ["Llama 4 text", "Phi 3.5 MoE"])
+def test_routers_get_no_adapter(family: str) -> None:
+    assert not {"router", "gate"} & set(adaptable_names(tiny(family)))
+
+
+def test_a_linear_layer_with_its_own_forward_is_no_router() -> None:
+    assert "dense_h_to_4h" in adaptable_names(tiny("Falcon"))
+
+
+def test_the_share_by_hand() -> None:
+    """A llama block of H = 32 with 64 inner units has 10,240 weights in products and 64 in norms."""
+    model, settings = tiny_model("llama"), LoraSettings()
+    assert adapted_share(model, settings) == 10_240 / 10_304
+    query = LoraSettings(target_modules=["q_proj"])
+    assert adapted_share(model, query, [1]) == 1_024 / 10_304
