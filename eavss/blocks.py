@@ -40,13 +40,32 @@ class Blocks:
     def linear_names(self, layers: Iterable[int] | None = None) -> list[str]:
         """Return the sorted leaf names of the linear layers inside blocks, as PEFT's `target_modules` expects them.
 
+        Routers are left out, and layers that several blocks share: an adapter on one block would change the others.
+
         Args:
             layers: the blocks' indices; None for all. Blocks of a hybrid have different layers.
         """
         every = range(len(self.modules)) if layers is None else layers
-        names = {name.rpartition(".")[2] for layer in every for name in self.linear_modules(layer)}
-        routers = {name for name, module in self.modules.named_modules() if _is_router(module)}
-        return sorted(names - {name.rpartition(".")[2] for name in routers})
+        names = {_leaf(name) for layer in every for name in self.linear_modules(layer)}
+        routers = {_leaf(name) for name, module in self.modules.named_modules() if _is_router(module)}
+        return sorted(names - routers - self._shared_names())
+
+    def _shared_names(self) -> set[str]:
+        """Return the leaf names of linear layers whose weight several blocks have, so that none has it alone."""
+        owners: dict[int, set[int]] = {}
+        for layer in range(len(self.modules)):
+            for module in self.linear_modules(layer).values():
+                owners.setdefault(id(module.weight), set()).add(layer)
+        return {
+            _leaf(name)
+            for layer in range(len(self.modules))
+            for name, module in self.linear_modules(layer).items()
+            if len(owners[id(module.weight)]) > 1
+        }
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _is_linear(module: nn.Module) -> bool:

@@ -43,20 +43,21 @@ model that cannot be profiled or trained is refused before anything is scored, w
 
 This table shows what came of {count} families with transformers {transformers} and PEFT {peft}. Each is a random model
 of four blocks and 64 hidden units in float32, with short windows. It was scored, trained for two steps with adapters on
-blocks 2 and 3, saved, loaded afresh, and exported merged, which compares log-probabilities in a fresh process. No
+blocks 2 and 3, saved, loaded afresh, and exported merged, with its log-probabilities compared in a fresh process. No
 pretrained weights were loaded, and nothing was run with ZeRO-3.
 
     python scripts/family_table.py
 
 - *weights adapted*: the share of the weights of blocks 2 and 3 that get an adapter. Fused experts get none, nor does a
-  layer that PEFT cannot adapt in chosen blocks.
+  layer that blocks share or that PEFT cannot adapt in chosen blocks.
 - *packed answers*, *shared prompts*: how far an answer's log-probability is from that of the answer alone, in nats.
   *block-input cache*: the same for a pass that starts at block 2, as a root mean square over the vocabulary. "off" says
   why a run does without the shortcut; it is then slower, and not less exact. "windows or states": the model's cache
   holds more than plain keys and values.
 - *replay*: whether texts to replay were written and learned from.
 - *FLOPs counted / by hand*: for a token in all blocks. By hand it is two for each weight that a token meets, of a
-  mixture's experts the active ones. Attention and recurrences come on top, and Llama 4 computes every expert.
+  mixture's experts the active ones. Attention and recurrences come on top, Llama 4 computes every expert, and
+  Zamba 2 does not use every layer in every block.
 """
 _REFUSED = """\
 ## Refused or failed
@@ -97,7 +98,9 @@ def cells(row: FamilyRow) -> list[str]:
 def _shortcut(state: str, difference: float | None) -> str:
     if difference is None:
         return "-"
-    return f"{difference:.0e}" if state == "on" else f"off: {state}"
+    if state != "on":
+        return f"off: {state}"
+    return f"{difference:.0e}" if difference else "0"
 
 
 def main(families: Sequence[str]) -> list[FamilyRow]:

@@ -77,7 +77,7 @@ def _say_share(model: PreTrainedModel, settings: LoraSettings) -> None:
         return
     refused = sorted({*find_blocks(model).linear_names()} - {*adaptable_names(model)})
     left = f" PEFT cannot adapt {', '.join(refused)} in chosen blocks of this model." if refused else ""
-    rest = "The rest, such as fused experts, a router or a convolution, stays as it is."
+    rest = "The rest, such as fused experts, routers or what blocks share, stays as it is."
     say(f"note: LoRA adapts {share:.0%} of the blocks' weights: {', '.join(targets)}. {rest}{left}")
 
 

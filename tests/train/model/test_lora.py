@@ -44,12 +44,20 @@ def test_the_adapters_parameters_are_counted(kind: str) -> None:
 
 
 def test_targets_are_read_from_every_block() -> None:
-    """Mamba in blocks 0 and 2, attention and a multilayer perceptron in 1 and 3."""
-    model = tiny("Zamba 2")
+    """Mamba in blocks 0 and 2, attention in 1 and 3, and a multilayer perceptron in all."""
+    model = tiny("Bamba")
     assert {"in_proj", "out_proj", "q_proj", "down_proj"} <= set(lora_targets(model, LoraSettings()))
     assert "q_proj" not in lora_targets(model, LoraSettings(), [0, 2])
-    of_mamba, of_hybrid = lora_parameters(model, LoraSettings())[:2]
-    assert 0 < of_mamba < of_hybrid
+    assert "in_proj" not in lora_targets(model, LoraSettings(), [1, 3])
+    counted = lora_parameters(model, LoraSettings())
+    adapted = add_lora(model, [0, 1], LoraSettings())
+    assert counted[0] != counted[1]
+    assert counted[0] + counted[1] == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+
+
+def test_what_blocks_share_gets_no_adapter() -> None:
+    """Blocks 1 and 3 have the same attention: merged into one, an adapter would change the other."""
+    assert lora_targets(tiny("Zamba 2"), LoraSettings()) == ["in_proj", "linear", "out_proj"]
 
 
 @pytest.mark.parametrize("family", ["DeepSeek-V3", "Qwen 3 MoE, mixed"])
