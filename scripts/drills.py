@@ -31,7 +31,7 @@ from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
 
 SETUPS = (Setup(0, ""), Setup(1, "zero2"), Setup(2, "zero2"), Setup(1, "zero3"), Setup(2, "zero3"))
-_SMALL = {
+SMALL = {
     **{"--config": "recipes/demo.yaml", "--dataset": "nq", "--evaluate_on": "nq truthfulqa", "--eval_limit": "4"},
     **{"--score_questions": "8", "--train_questions": "16", "--mined_answers": "2", "--calibration_questions": "4"},
     **{"--select_fraction": "0.5", "--replay_weight": "1", "--lora_dropout": "0.1", "--dtype": "float32"},
@@ -99,7 +99,7 @@ class Drill:
     """
 
     def __init__(self, model: Path, output: Path, seed: int) -> None:
-        self._words = [word for key, value in _SMALL.items() for word in (key, *value.split())]
+        self._words = [word for key, value in SMALL.items() for word in (key, *value.split())]
         self._words += ["--model_name_or_path", str(model)]
         self._output = output
         self._random = random.Random(seed)
@@ -131,7 +131,7 @@ class Drill:
             latest /= 2
         again = run_ranks(setup, self._words, folder)
         survived = not any(again.statuses)
-        byte_equal = survived and _adapter(folder) == reference.adapter
+        byte_equal = survived and adapter_of(folder) == reference.adapter
         if byte_equal:
             shutil.rmtree(folder)
         when = moment.name if moment else f"after {seconds:.1f} s"
@@ -150,11 +150,12 @@ class Drill:
             done = run_ranks(setup, self._words, folder)
             if any(done.statuses):
                 raise RecipeError(f"the run itself ends with {done.statuses}; see {folder}")
-            self._references[setup] = Reference(_adapter(folder), done.seconds)
+            self._references[setup] = Reference(adapter_of(folder), done.seconds)
         return self._references[setup]
 
 
-def _adapter(folder: Path) -> bytes:
+def adapter_of(folder: Path) -> bytes:
+    """Return the adapter of the run in a folder; nothing where there is none."""
     path = folder / "run" / "adapter" / "adapter_model.safetensors"
     return path.read_bytes() if path.exists() else b""
 

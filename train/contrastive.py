@@ -195,8 +195,10 @@ def command(argv: Sequence[str] | None) -> None:
     """Parse the command line and run the job, or the rest of it, as the only one in its output folder."""
     args, training = parse(argv)
     with only_writer(Path(str(training.output_dir))):
-        checkpoint = find_checkpoint(training, recipe_text(args, training), args.trust_checkpoint)
-        if is_finished(checkpoint, training):
+        recipe = recipe_text(args, training)
+        # The main rank decides, since it has the key with which checkpoints are signed.
+        checkpoint = from_main(lambda: find_checkpoint(training, recipe, args.trust_checkpoint))
+        if from_main(lambda: is_finished(checkpoint, training)):
             say(f"{training.output_dir} holds the finished run of this recipe; nothing is changed")
         else:
             main(args, training, checkpoint)

@@ -50,7 +50,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
         ModelError: the checkpoint does not say what the trained model said.
     """
     output, recipe = Path(str(training.output_dir)), f"{recipe_text(args, training)}texts: {options.texts}\n"
-    checkpoint = find_checkpoint(training, recipe, args.trust_checkpoint)
+    checkpoint = from_main(lambda: find_checkpoint(training, recipe, args.trust_checkpoint))
     cut = read_cut(options.cut, args.model_name_or_path)
     from_main(lambda: require_new(output / "model"))
     set_seed(training.seed)

@@ -48,10 +48,11 @@ def kept_references(folder: Path) -> list[float] | None:
     return None
 
 
-def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
+def start_cache(folder: Path, size: int, limit_bytes: float, partial: Path | None = None) -> Path:
     """Make a new folder with a file of `size` bytes to fill, under a temporary name until it is finished.
 
     Args:
+        partial: the temporary name; None for a new one.
         limit_bytes: how much all caches together may take, this one included; those unused for longest make room.
 
     Raises:
@@ -60,7 +61,9 @@ def start_cache(folder: Path, size: int, limit_bytes: float) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make_room(folder.parent, limit_bytes - size)
-        partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        if partial is None:
+            partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        partial.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ModelError(
             f"the block-input cache cannot be kept in {folder.parent} ({error.strerror}); let EAVSS_CACHE name another "
@@ -114,12 +117,6 @@ def finish_cache(partial: Path, folder: Path, references: list[float]) -> None:
 
 
 def map_states(folder: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Map a folder's states, (tokens, H), into memory; what is written to the tensor is on disk.
-
-    Raises:
-        ModelError: the folder is not here, but on another node.
-    """
+    """Map a folder's states, (tokens, H), into memory; what is written to the tensor is on disk."""
     path = folder / "states.bin"
-    if not path.is_file():
-        raise ModelError(f"EAVSS_CACHE: no {path} here; name a folder that all nodes share, or set prefix_cache_gb: 0")
     return torch.from_file(str(path), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -26,7 +25,14 @@ from train.batching.pairs import ReplayText
 from train.batching.pieces import Group
 from train.model.loading import fingerprint
 from train.model.logits import logits_at, require_no_nan, target_logprobs
-from train.runtime.distributed import from_main, is_main_process, map_sharded
+from train.runtime.distributed import (
+    from_each,
+    from_main,
+    is_host_main_process,
+    is_main_process,
+    join_bytes,
+    map_sharded,
+)
 from train.runtime.files import cache_folder
 
 _LONGEST_ROW = 512
@@ -90,7 +96,7 @@ class BaseReader:
 
         Raises:
             ValueError: the model has an adapter.
-            ModelError: the cache's folder has no room or is not shared by all nodes, or a log-probability is NaN.
+            ModelError: the cache's folder has no room, or a log-probability is NaN.
         """
         if any(isinstance(module, BaseTunerLayer) for module in self._model.modules()):
             raise ValueError("references must come from the base, before an adapter is put on it")
@@ -100,27 +106,35 @@ class BaseReader:
         return self._found[layer]
 
     def _read_cached(self, layer: int, limit_bytes: float) -> BaseOutputs:
-        """Map the cache that an earlier run has left, or fill a new one."""
+        """Map the cache that an earlier run has left, or fill a new one.
+
+        Machines may share the cache folder or have one each. Where one of them has no cache, all fill a new one.
+        """
         shape = shape_of(self._model, self._offsets, self._packer.preamble)
         own_key = self._key(layer)
         folder = cache_folder() / "prefix" / from_main(lambda: own_key)
-        kept = from_main(lambda: kept_references(folder))
-        if kept is not None:
+        kept = from_each(kept_references(folder) if is_host_main_process() else [])
+        if None not in kept:
             cache = BlockInputCache(layer, map_states(folder, shape, self._model.dtype), self._offsets)
             self._known = self._known or BaseOutputs(
-                dict(zip(self._in_order, kept, strict=True)), self.read_replay_texts(None)
+                dict(zip(self._in_order, kept[0] or [], strict=True)), self.read_replay_texts(None)
             )
             return replace(self._known, block_inputs=cache)
         size = shape[0] * shape[1] * self._model.dtype.itemsize
-        unfinished = Path(from_main(lambda: str(start_cache(folder, size, limit_bytes))))
+        unfinished = folder.with_name(from_main(lambda: start_cache(folder, size, limit_bytes).name))
+        apart = is_host_main_process() and not unfinished.is_dir()  # this machine has a cache folder of its own
+        if apart:
+            start_cache(folder, size, limit_bytes, unfinished)
+        any_apart = any(from_each(apart))
         try:
-            found = self._read_all(
-                BlockInputCache(layer, map_states(unfinished, shape, self._model.dtype), self._offsets)
-            )
+            states = map_states(unfinished, shape, self._model.dtype)
+            found = self._read_all(BlockInputCache(layer, states, self._offsets))
+            if any_apart:
+                join_bytes(states, self._model.device)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        if is_main_process():
+        if is_main_process() or apart:
             finish_cache(unfinished, folder, [found.references[sequence] for sequence in self._in_order])
         return found
 

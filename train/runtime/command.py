@@ -15,14 +15,15 @@ from safetensors import SafetensorError
 from data.errors import DataError
 from eavss.errors import EavssError
 from train.runtime.distributed import fail, is_main_process, say
-from train.runtime.errors import HubError, ModelError, RecipeError, is_plain, machine_error
+from train.runtime.errors import HubError, ModelError, RecipeError, is_peers_end, is_plain, machine_error
 from train.runtime.files import check_writable
 from train.runtime.hardware import prepare_process
 from train.runtime.hub_client import bound_requests
 from train.runtime.stopping import Terminated, ending_at_once, follow_launcher
 
-# As shells report SIGINT and SIGTERM.
-_INTERRUPTED, _TERMINATED = 130, 143
+# As shells report SIGINT and SIGTERM, and what is worth a second try.
+_INTERRUPTED, _TERMINATED, _ALONE = 130, 143, 1
+_AGAIN = "what was written is whole; a run goes on with --resume_from_checkpoint auto"
 _USER_ERRORS = (RecipeError, DataError, EavssError, ModelError, HubError)
 
 
@@ -58,7 +59,8 @@ def check_is_file(option: str, path: Path | None) -> None:
 def exit_status(command: Callable[[], object]) -> int:
     """Run a command and return its exit status.
 
-    It is 0, 2 after a user's mistake, which is printed, 130 after Ctrl-C, or 143 after SIGTERM or SIGUSR1.
+    It is 0, 2 after a user's mistake, which is printed, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1, or 1 where
+    another rank is gone.
     """
     bound_requests()
     prepare_process()
@@ -70,14 +72,17 @@ def exit_status(command: Callable[[], object]) -> int:
     except _USER_ERRORS as error:
         return fail(str(error))
     except (OSError, RuntimeError, SafetensorError) as error:
+        if is_peers_end(error):
+            # Any rank may be the only one that is left on its machine.
+            print(f"stopped: another rank has ended, or does not answer: {_AGAIN}", file=sys.stderr, flush=True)
+            return _ALONE
         if (said := machine_error(error)) is None:
             raise
         return fail(said)
     except (KeyboardInterrupt, Terminated) as asked:
         if is_main_process():
             stopped = " ".join(["stopped", *map(str, asked.args)])
-            again = "a run goes on with --resume_from_checkpoint auto"
-            print(f"{stopped}: what was written is whole; {again}", file=sys.stderr)
+            print(f"{stopped}: {_AGAIN}", file=sys.stderr)
         return _INTERRUPTED if isinstance(asked, KeyboardInterrupt) else _TERMINATED
     return 0
 

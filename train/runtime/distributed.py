@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch.distributed
+from torch import Tensor
 from tqdm import tqdm
 
 from train.runtime.errors import single_line
@@ -16,10 +17,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
+# Bytes that are sent at once.
+_MESSAGE = 1 << 26
+
 
 def is_main_process() -> bool:
     """Return whether this is rank 0 or the only process, by the launcher's variables, which are set from the start."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def is_host_main_process() -> bool:
+    """Return whether this is the first rank on its machine, which writes what each machine has on its own disk."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
 def on_main_process(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
@@ -68,14 +77,47 @@ def on_any_rank(flag: bool, device: torch.device) -> bool:
 
 
 def from_main(function: Callable[[], Result]) -> Result:
-    """Call `function` on rank 0 and return its result on every rank, for what only that machine may have on disk."""
+    """Call `function` on rank 0 and return its result on every rank, for what only that machine may have on disk.
+
+    An error is raised on every rank, since a launcher on another machine does not see that rank 0 has ended.
+    """
     rank, world = _place()
     if world == 1:
         return function()
-    box: list[Any] = [function() if rank == 0 else None]
+    box: list[Any] = [None, None]
+    if rank == 0:
+        try:
+            box[0] = function()
+        except Exception as error:
+            box[1] = error
     torch.distributed.broadcast_object_list(box, src=0)
+    if box[1] is not None:
+        raise box[1]
     result: Result = box[0]
     return result
+
+
+def from_each(value: Result) -> list[Result]:
+    """Return every rank's value on every rank."""
+    world = _place()[1]
+    if world == 1:
+        return [value]
+    values: list[Any] = [None] * world
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def join_bytes(tensor: Tensor, device: torch.device) -> None:
+    """Give each rank, in place, the bytes that other ranks have and that are 0 in its own tensor.
+
+    Args:
+        tensor: contiguous, on the CPU. A byte is 0 or the same on every rank.
+        device: of the ranks' communication.
+    """
+    for part in tensor.view(-1).view(torch.uint8).split(_MESSAGE):
+        moved = part.to(device, copy=True)
+        torch.distributed.all_reduce(moved, torch.distributed.ReduceOp.MAX)
+        part.copy_(moved)
 
 
 # What a rank does in `map_sharded` after its own share, until all ranks have done theirs.
@@ -105,6 +147,5 @@ def map_sharded(function: Callable[[Item], Result], items: Sequence[Item], descr
         join()
     if world == 1:
         return mine
-    parts: list[list[Result]] = [[] for _ in range(world)]
-    torch.distributed.all_gather_object(parts, mine)
+    parts = from_each(mine)
     return [parts[index % world][index // world] for index in range(len(items))]

@@ -4,6 +4,7 @@ import errno
 import unicodedata
 
 from safetensors import SafetensorError
+from torch.distributed import DistBackendError
 
 # What a full, read-only or broken disk, or a path that cannot be written, is reported as.
 _MACHINE = {
@@ -12,6 +13,8 @@ _MACHINE = {
 }
 # What torch.save says where a file cannot be written.
 _TORCH = ("PytorchStreamWriter failed", "inline_container.cc")
+# Whose errors say that another rank has ended or does not answer.
+_PEERS = "gloo/transport"
 # Control characters, halves of surrogate pairs, and separators of lines and paragraphs.
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
@@ -61,3 +64,8 @@ def machine_error(error: Exception) -> str | None:
     if isinstance(error, RuntimeError) and any(part in str(error) for part in _TORCH):
         return "a file cannot be written; the disk may be full"
     return None
+
+
+def is_peers_end(error: Exception) -> bool:
+    """Return whether an error says that another rank has ended, or has not answered for `ddp_timeout` seconds."""
+    return isinstance(error, DistBackendError) or (isinstance(error, RuntimeError) and _PEERS in str(error))

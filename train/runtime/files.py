@@ -42,13 +42,18 @@ def check_writable(option: str, path: Path, *, folder: bool) -> None:
             raise RecipeError(f"{option}: {path} is {is_}; it should be {should}")
         if not folder and path.exists() and not path.is_file():  # to replace a device would break the machine
             raise RecipeError(f"{option}: {path} is a device; it should be a file")
-        place = path.absolute() if folder else path.absolute().parent
-        while not place.exists():
-            place = place.parent
-        with TemporaryFile(dir=place) as file:
+        with TemporaryFile(dir=nearest_folder(path if folder else path.parent)) as file:
             file.write(bytes(_TRIAL))
     except OSError as error:
         raise RecipeError(f"{option}: {path} cannot be written: {error.strerror}; name another place") from None
+
+
+def nearest_folder(folder: Path) -> Path:
+    """Return the folder, or, if it does not exist yet, the nearest one above that does."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

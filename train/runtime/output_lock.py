@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from filelock import FileLock, Timeout
 
-from train.runtime.distributed import from_main
+from train.runtime.distributed import from_each, from_main
 from train.runtime.errors import RecipeError
-from train.runtime.files import cache_folder, check_writable
+from train.runtime.files import cache_folder, check_writable, nearest_folder
 
 
 @contextmanager
@@ -20,9 +21,10 @@ def only_writer(output: Path) -> Iterator[None]:
     without a common cache folder do not see each other.
 
     Raises:
-        RecipeError: another run is writing the folder, or it cannot be written to.
+        RecipeError: another run is writing the folder, it cannot be written to, or not all machines share it.
     """
     check_writable("output_dir", output, folder=True)
+    _require_shared(output)
     held: list[FileLock] = []
     from_main(lambda: held.extend(_locks(output)))
     try:
@@ -30,6 +32,19 @@ def only_writer(output: Path) -> Iterator[None]:
     finally:
         for lock in held:
             lock.release()
+
+
+def _require_shared(output: Path) -> None:
+    """Check that every rank sees in the output folder, or in the one that it will be made in, what rank 0 writes."""
+    place = nearest_folder(output)
+    with ExitStack() as marks:
+        name = from_main(lambda: Path(marks.enter_context(NamedTemporaryFile(dir=place)).name).name)
+        shared = from_each((place / name).exists())
+    if not all(shared):
+        blind = ", ".join(str(rank) for rank, sees in enumerate(shared) if not sees)
+        raise RecipeError(
+            f"output_dir: {output} is another folder for rank {blind} than for rank 0; name one that all machines share"
+        )
 
 
 def _locks(output: Path) -> list[FileLock]:

@@ -1,12 +1,14 @@
 """The pass over the frozen base: references, and what is kept for later calls and runs."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import PreTrainedModel
 
 from eavss.blocks import find_blocks
+from tests.ranks import on_two_ranks
 from tests.toys import naive_logprobs, tiny_model
 from tests.train.base.toy_reading import SEQUENCES, read, reader_of
 from train.base.block_inputs import size_in_bytes
@@ -94,3 +96,33 @@ def test_references_never_come_from_an_adapter() -> None:
     add_lora(model, [2], LoraSettings())
     with pytest.raises(ValueError, match="before an adapter"):
         read(model)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_machines_may_share_the_cache_folder_or_have_one_each(
+    shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On both there is what one process keeps, also after one machine has lost it."""
+    expected, model = read(tiny_model("llama")), tiny_model("llama")
+    folders = [tmp_path / ("cache" if shared else str(rank)) for rank in (0, 1)]
+
+    def work(rank: int) -> list[bool]:
+        monkeypatch.setenv("EAVSS_CACHE", str(folders[rank]))
+        same = []
+        for _ in range(2):
+            found = read(model)
+            assert found.block_inputs is not None
+            assert expected.block_inputs is not None
+            same += [found.block_inputs.states.equal(expected.block_inputs.states)]
+            same += [found.references == expected.references]
+            del found
+            if rank == 1:
+                shutil.rmtree(folders[rank])
+            torch.distributed.barrier()
+        read(model)
+        return same
+
+    assert on_two_ranks(work) == [[True] * 4] * 2
+    for folder in folders:
+        (kept,) = (folder / "prefix").iterdir()
+        assert sorted(path.name for path in kept.iterdir()) == ["references.json", "states.bin"]

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch.distributed
 
 from data.errors import DataError
 from eavss.errors import EavssError
+from tests.ranks import on_two_ranks
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.errors import HubError, ModelError, RecipeError
 
@@ -59,6 +61,16 @@ def test_sigterm_is_one_line_and_leaves_nothing_half_done(
     assert cleared == [True]
     assert capsys.readouterr().err.count("\n") == 1
     assert signal.getsignal(number) is before
+
+
+def test_a_rank_that_is_left_alone_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """The other one has ended without a word, as on a machine that is lost."""
+
+    def work(rank: int) -> int:
+        return rank or exit_status(lambda: torch.distributed.barrier())
+
+    assert on_two_ranks(work) == [1, 1]
+    assert capfd.readouterr().err.count("stopped: another rank has ended, or does not answer: what was written") == 1
 
 
 def test_a_command_that_ends_well_gives_zero() -> None:

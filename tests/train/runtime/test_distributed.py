@@ -1,18 +1,29 @@
 """Ranks print once and divide work; tests/jobs runs them for real."""
 
-import multiprocessing
-import socket
-
 import pytest
-import torch.distributed
+import torch
 
-from train.runtime.distributed import fail, from_main, is_main_process, map_sharded, on_any_rank, say
+from tests.ranks import on_two_ranks
+from train.runtime import distributed
+from train.runtime.distributed import (
+    fail,
+    from_each,
+    from_main,
+    is_host_main_process,
+    is_main_process,
+    join_bytes,
+    map_sharded,
+    on_any_rank,
+    say,
+)
+from train.runtime.errors import RecipeError
 
 
 def test_one_process_does_all_the_work() -> None:
     assert map_sharded(lambda item: item * 2, [1, 2, 3], "doubling") == [2, 4, 6]
     assert map_sharded(lambda item: item, [], "nothing") == []
     assert from_main(lambda: "here") == "here"
+    assert from_each("here") == ["here"]
     assert [on_any_rank(flag, torch.device("cpu")) for flag in (True, False)] == [True, False]
 
 
@@ -31,29 +42,47 @@ def test_a_mistake_is_printed_and_gives_the_exit_status(capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "error: no such file\n"
 
 
-def work(rank: int, port: int, results: "multiprocessing.Queue[object]") -> None:
-    address = f"tcp://127.0.0.1:{port}"
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    done: list[int] = []
-    found = map_sharded(lambda item: done.append(item) or item * 10, list(range(5)), "work")  # type: ignore[func-returns-value]
-    flags = [on_any_rank(flag, torch.device("cpu")) for flag in (rank == 1, False)]
-    results.put((rank, done, found, from_main(lambda: rank), flags))
-    torch.distributed.destroy_process_group()
+def test_each_machine_has_a_rank_that_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "2")
+    for local, first in (("0", True), ("1", False)):
+        monkeypatch.setenv("LOCAL_RANK", local)
+        assert is_host_main_process() == first
 
 
 def test_two_ranks_share_the_work_and_both_get_all_of_it() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    ranks = [context.Process(target=work, args=(rank, port, results)) for rank in (0, 1)]
-    for process in ranks:
-        process.start()
-    found = sorted(results.get(timeout=60) for _ in ranks)
-    for process in ranks:
-        process.join(timeout=60)
-    assert [done for _, done, *_ in found] == [[0, 2, 4], [1, 3]]
-    assert [each for _, _, each, *_ in found] == [[0, 10, 20, 30, 40]] * 2
-    assert [main for *_, main, _ in found] == [0, 0]
-    assert [flags for *_, flags in found] == [[True, False]] * 2
+    def work(rank: int) -> object:
+        done: list[int] = []
+        found = map_sharded(lambda item: done.append(item) or item * 10, list(range(5)), "work")  # type: ignore[func-returns-value]
+        flags = [on_any_rank(flag, torch.device("cpu")) for flag in (rank == 1, False)]
+        return done, found, from_main(lambda: rank), from_each(rank), flags
+
+    rest = ([0, 10, 20, 30, 40], 0, [0, 1], [True, False])
+    assert on_two_ranks(work) == [([0, 2, 4], *rest), ([1, 3], *rest)]
+
+
+def test_the_main_ranks_mistake_ends_every_rank() -> None:
+    """A launcher on another machine does not see that the main rank has ended."""
+
+    def work(rank: int) -> str:
+        def fails() -> None:
+            raise RecipeError(f"a mistake on rank {rank}")
+
+        with pytest.raises(RecipeError) as raised:
+            from_main(fails)
+        return str(raised.value)
+
+    assert on_two_ranks(work) == ["a mistake on rank 0"] * 2
+
+
+def test_each_rank_gets_the_bytes_that_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """-0.0 and NaN keep their bits, and a message may end inside a number."""
+    monkeypatch.setattr(distributed, "_MESSAGE", 5)
+    whole = torch.tensor([[-0.0, float("nan"), -1.5], [0.0, float("inf"), 3e-39]], dtype=torch.bfloat16)
+
+    def work(rank: int) -> object:
+        rows = torch.zeros_like(whole)
+        rows[rank] = whole[rank]
+        join_bytes(rows, torch.device("cpu"))
+        return rows.view(torch.int16).tolist()
+
+    assert on_two_ranks(work) == [whole.view(torch.int16).tolist()] * 2

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ranks import on_two_ranks
 from train.recipe.arguments import REPOSITORY
 from train.runtime.errors import RecipeError
 from train.runtime.output_lock import only_writer
@@ -59,3 +60,19 @@ def test_a_cache_folder_that_cannot_be_written_to_locks_nothing(
     monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "file"))
     with only_writer(tmp_path / "run"), only_writer(tmp_path / "run"):
         pass
+
+
+def test_machines_that_do_not_share_the_folder_are_refused(tmp_path: Path) -> None:
+    """Each rank has a folder of its own, as where the same path is another disk on another machine."""
+
+    def work(rank: int) -> object:
+        folder = tmp_path / str(rank)
+        folder.mkdir()
+        with pytest.raises(RecipeError) as raised, only_writer(folder / "run"):
+            pass
+        with only_writer(tmp_path / "shared" / "run"):
+            pass
+        return str(raised.value).replace(str(folder), ""), list(folder.iterdir())
+
+    said = "output_dir: /run is another folder for rank 1 than for rank 0; name one that all machines share"
+    assert on_two_ranks(work) == [(said, [])] * 2
