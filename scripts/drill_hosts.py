@@ -4,15 +4,13 @@
 
 The hosts are network namespaces of this machine, with their own addresses, cache folders and processes; they share the
 output folder, as over a cluster's file system. The drill needs root, and `ip` of iproute2. The run is that of
-`scripts/drills.py`, on a tiny random model and the samples, started by torchrun and by the launcher that the command
-`deepspeed` starts on each host, under ZeRO-2 and ZeRO-3. A host is lost after the first checkpoint: all its processes
-get SIGKILL, in one case with the network cable pulled out before, so that no connection is closed.
+`scripts/drills.py`, on a tiny random model and the samples, started on each host by torchrun or by `deepspeed` with a
+hostfile, under ZeRO-2 and ZeRO-3. A host is lost after the first checkpoint: all its processes get SIGKILL, in one case
+with the network cable pulled out before, so that no connection is closed.
 
 `byte_equal` compares with a run on two hosts that lost none, `one_host` with one host of two ranks.
 """
 
-import base64
-import json
 import shutil
 import subprocess
 import sys
@@ -26,12 +24,11 @@ from scripts.drills import SMALL, adapter_of, tiny_model
 from train.resuming.manifest import MANIFEST
 from train.runtime.command import Parser, check_is_file, exit_status
 from train.runtime.errors import RecipeError
-from train.runtime.files import write_json
+from train.runtime.files import write_json, write_text
 
 _PORT = "29500"
-_SCRIPT = "train/contrastive.py"
 # Seconds that a run may take, and that a rank waits for one that does not answer.
-_RUN, _SILENCE = 600, 20
+_RUN, _SILENCE = 600, 60
 
 
 class Loss(NamedTuple):
@@ -82,18 +79,24 @@ class Outcome(TypedDict):
     byte_equal: bool
 
 
-def launched(launcher: str, hosts: Sequence[Host], number: int, words: Sequence[str]) -> list[str]:
-    """Return the command that starts a rank on host `number` (from 0) of the hosts; two on a single one."""
+def launched(launcher: str, hosts: Sequence[Host], number: int, folder: Path) -> list[str]:
+    """Return the command, without the script's options, that host `number` (from 0) of the hosts starts.
+
+    A single host has two ranks, each of two has one.
+
+    Args:
+        folder: where DeepSpeed's hostfile is written.
+    """
     ranks = 2 // len(hosts)
-    address = hosts[0].address
+    program = str(Path(sys.executable).with_name(launcher))
     if launcher == "torchrun":
-        start = ["-m", "torch.distributed.run", "--nnodes", str(len(hosts)), "--nproc_per_node", str(ranks)]
-        start += ["--node_rank", str(number), "--rdzv_backend", "static"]
-    else:  # as the command `deepspeed` starts it on each host
-        places = json.dumps({host.address: list(range(ranks)) for host in hosts}).encode()
-        start = ["-u", "-m", "deepspeed.launcher.launch", f"--world_info={base64.urlsafe_b64encode(places).decode()}"]
-        start += [f"--node_rank={number}"]
-    return [sys.executable, *start, f"--master_addr={address}", f"--master_port={_PORT}", _SCRIPT, *words]
+        start = [program, "--nnodes", str(len(hosts)), "--nproc_per_node", str(ranks)]
+    else:
+        hostfile = folder / "hostfile"
+        write_text(hostfile, "".join(f"{host.address} slots={ranks}\n" for host in hosts))
+        start = [program, "--hostfile", str(hostfile), "--no_ssh"]
+    place = ["--node_rank", str(number), "--master_addr", hosts[0].address, "--master_port", _PORT]
+    return [*start, *place, "train/contrastive.py"]
 
 
 class Drill:
@@ -169,7 +172,7 @@ class Drill:
         folder.mkdir(parents=True, exist_ok=True)
         words = [*self._words, "--deepspeed", f"recipes/deepspeed/{stage}.json", "--output_dir", str(folder / "run")]
         return [
-            host.start(launched(launcher, hosts, number, words), folder / f"host{number + 1}.log")
+            host.start([*launched(launcher, hosts, number, folder), *words], folder / f"host{number + 1}.log")
             for number, host in enumerate(hosts)
         ]
 

@@ -19,6 +19,7 @@ from scripts import (
     compare_selectors,
     compare_with_trl,
     cut_layers,
+    drill_hosts,
     drills,
     embedded_model,
     evaluate_runs,
@@ -153,6 +154,7 @@ def words_left(run: Callable[[list[str]], Any], words: list[str], monkeypatch: p
 
 SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "drills.py": drills.run,
+    "drill_hosts.py": drill_hosts.run,
     "compare_declining.py": compare_declining.run,
     "compare_selectors.py": compare_selectors.run,
     "compare_with_trl.py": compare_with_trl.run,

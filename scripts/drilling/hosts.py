@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,6 +88,10 @@ def two_hosts(folder: Path) -> Iterator[list[Host]]:
         yield hosts
     finally:
         for host in hosts:
+            left = subprocess.run(["ip", "netns", "pids", host.name], capture_output=True, text=True, check=False)
+            for process in map(int, left.stdout.split()):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", host.name], capture_output=True, check=False)
 
 

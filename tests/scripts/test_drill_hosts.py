@@ -1,43 +1,38 @@
 """The tools of the drill on two hosts; who can make network namespaces runs the drill itself."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from deepspeed.launcher.runner import fetch_hostfile
+from deepspeed.launcher.runner import parse_args as deepspeed
+from torch.distributed.run import parse_args as torchrun
 
-from scripts.drill_hosts import LOSSES, launched, run
+from scripts.drill_hosts import launched, run
 from scripts.drilling.hosts import Host, wait
-from train.recipe.arguments import REPOSITORY
 
 HOSTS = [Host(f"host{n}", "127.0.0.1" if n == 1 else "127.0.0.2", Path("disk"), Path("disk")) for n in (1, 2)]
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("launcher", sorted({loss.launcher for loss in LOSSES}))
-def test_the_launchers_start_two_ranks(launcher: str, count: int, tmp_path: Path) -> None:
-    """They run a script that writes down where its rank is."""
-    script = tmp_path / "rank.py"
-    names = "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"
-    script.write_text(
-        f"import os, pathlib\nplace = ' '.join(os.environ[name] for name in {names})\n"
-        f"pathlib.Path({str(tmp_path)!r}, os.environ['RANK']).write_text(place)\n"
-    )
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    processes = [
-        subprocess.Popen(
-            [
-                str(script) if word == "train/contrastive.py" else word
-                for word in launched(launcher, HOSTS[:count], n, [])
-            ],
-            env=environment,
-        )
-        for n in range(count)
-    ]
-    assert wait(processes, 100) == [0] * count
-    found = [(tmp_path / str(rank)).read_text() for rank in (0, 1)]
-    assert found == [f"{rank} {rank if count == 1 else 0} 2 127.0.0.1" for rank in (0, 1)]
+def test_the_launchers_take_the_words_of_each_host(tmp_path: Path) -> None:
+    for number in (0, 1):
+        words = launched("torchrun", HOSTS, number, tmp_path)[1:]
+        found = torchrun([*words, "--seed", "1"])
+        place = found.node_rank, found.nnodes, found.nproc_per_node, found.master_addr, found.training_script
+        assert place == (number, "2", "1", "127.0.0.1", "train/contrastive.py")
+        words = launched("deepspeed", HOSTS, number, tmp_path)[1:]
+        asked = deepspeed([*words, "--seed", "1"])
+        place = asked.node_rank, asked.no_ssh, asked.master_addr, asked.user_script, asked.user_args
+        assert place == (number, True, "127.0.0.1", "train/contrastive.py", ["--seed", "1"])
+        assert fetch_hostfile(asked.hostfile) == {"127.0.0.1": 1, "127.0.0.2": 1}
+
+
+def test_a_single_host_has_both_ranks(tmp_path: Path) -> None:
+    words = launched("torchrun", HOSTS[:1], 0, tmp_path)
+    assert torchrun(words[1:]).nproc_per_node == "2"
+    launched("deepspeed", HOSTS[:1], 0, tmp_path)
+    assert fetch_hostfile(tmp_path / "hostfile") == {"127.0.0.1": 2}
 
 
 def test_a_command_that_does_not_end_is_killed() -> None:
