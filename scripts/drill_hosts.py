@@ -5,8 +5,7 @@
 The hosts are network namespaces of this machine, with their own addresses, cache folders and processes; they share the
 output folder, as over a cluster's file system. The drill needs root, and `ip` of iproute2. The run is that of
 `scripts/drills.py`, on a tiny random model and the samples, started on each host by torchrun or by `deepspeed` with a
-hostfile, under ZeRO-2 and ZeRO-3. A host is lost after the first checkpoint: all its processes get SIGKILL, in one case
-with the network cable pulled out before, so that no connection is closed.
+hostfile, under ZeRO-2 and ZeRO-3. A host is lost after the first checkpoint: all its processes get SIGKILL.
 
 `byte_equal` compares with a run on two hosts that lost none, `one_host` with one host of two ranks.
 """
@@ -27,8 +26,8 @@ from train.runtime.errors import RecipeError
 from train.runtime.files import write_json, write_text
 
 _PORT = "29500"
-# Seconds that a run may take, and that a rank waits for one that does not answer.
-_RUN, _SILENCE = 600, 60
+# Seconds that a run may take, and that a host has to end once the other one has failed.
+_RUN, _END = 600, 60
 
 
 class Loss(NamedTuple):
@@ -38,26 +37,24 @@ class Loss(NamedTuple):
         launcher: torchrun or deepspeed.
         stage: of ZeRO.
         host: the number of the host that is lost.
-        silent: the cable is pulled out first, so that no connection is closed.
         empty: the host comes back without its caches.
     """
 
     launcher: str
     stage: str
     host: int
-    silent: bool
     empty: bool
 
     def __str__(self) -> str:
-        how = ["its cable pulled out"] * self.silent + ["back without caches"] * self.empty
-        return ", ".join([f"{self.launcher}, {self.stage}, host {self.host} lost", *how])
+        back = ", back without caches" if self.empty else ""
+        return f"{self.launcher}, {self.stage}, host {self.host} lost{back}"
 
 
 LOSSES = (
-    Loss("torchrun", "zero2", 2, silent=False, empty=True),
-    Loss("torchrun", "zero3", 1, silent=False, empty=False),
-    Loss("deepspeed", "zero2", 1, silent=False, empty=False),
-    Loss("deepspeed", "zero3", 2, silent=True, empty=True),
+    Loss("torchrun", "zero2", 2, empty=True),
+    Loss("torchrun", "zero3", 1, empty=False),
+    Loss("deepspeed", "zero2", 1, empty=False),
+    Loss("deepspeed", "zero3", 2, empty=True),
 )
 
 
@@ -67,7 +64,7 @@ class Outcome(TypedDict):
     Args:
         what: see `Loss`.
         steps: made by the checkpoint at which the run went on.
-        seconds: after which the other host had ended.
+        seconds: after which the other host had ended by itself.
         survived: the same command ended well.
         byte_equal: its adapter is that of two hosts that lost none.
     """
@@ -109,7 +106,7 @@ class Drill:
     """
 
     def __init__(self, model: Path, hosts: Sequence[Host], output: Path) -> None:
-        more = {"--model_name_or_path": str(model), "--max_steps": "12", "--ddp_timeout": str(_SILENCE)}
+        more = {"--model_name_or_path": str(model), "--max_steps": "12"}
         self._words = [word for key, value in (SMALL | more).items() for word in (key, *value.split())]
         self._hosts = hosts
         self._output = output
@@ -126,17 +123,14 @@ class Drill:
         processes = self._start(loss.launcher, loss.stage, folder, self._hosts)
         while not (whole := _whole_checkpoints(folder)):
             if any(process.poll() is not None for process in processes):
-                wait(processes, _SILENCE)
+                wait(processes, _END)
                 raise RecipeError(f"drill_hosts: {loss}: the run ended before its first checkpoint; see {folder}")
             time.sleep(0.01)
         host = self._hosts[loss.host - 1]
-        if loss.silent:
-            host.plug(False)
         processes[loss.host - 1].kill()
         started = time.monotonic()
         statuses = wait(processes, _RUN)
         seconds = time.monotonic() - started
-        host.plug(True)
         if None in statuses or 0 in statuses:
             raise RecipeError(f"drill_hosts: {loss}: the run ended with {statuses}; see {folder}")
         if loss.empty:

@@ -62,10 +62,6 @@ class Host(NamedTuple):
         with open(log, "ab") as file:
             return subprocess.Popen(booted, cwd=REPOSITORY, env=environment, stdout=file, stderr=file)
 
-    def plug(self, connected: bool) -> None:
-        """Plug the host's network cable in, or pull it out."""
-        _ip("-n", self.name, "link", "set", INTERFACE, "up" if connected else "down")
-
 
 @contextmanager
 def two_hosts(folder: Path) -> Iterator[list[Host]]:
@@ -84,7 +80,7 @@ def two_hosts(folder: Path) -> Iterator[list[Host]]:
         for host in hosts:
             _ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", INTERFACE)
             _ip("-n", host.name, "link", "set", "lo", "up")
-            host.plug(True)
+            _ip("-n", host.name, "link", "set", INTERFACE, "up")
         yield hosts
     finally:
         for host in hosts:

@@ -19,6 +19,8 @@ Arguments = ParamSpec("Arguments")
 
 # Bytes that are sent at once.
 _MESSAGE = 1 << 26
+# What a rank does after its share of common work, until all ranks have done theirs.
+_joins: list[Callable[[], None]] = []
 
 
 def is_main_process() -> bool:
@@ -90,6 +92,8 @@ def from_main(function: Callable[[], Result]) -> Result:
             box[0] = function()
         except Exception as error:
             box[1] = error
+    for join in _joins:
+        join()
     torch.distributed.broadcast_object_list(box, src=0)
     if box[1] is not None:
         raise box[1]
@@ -120,12 +124,8 @@ def join_bytes(tensor: Tensor, device: torch.device) -> None:
         part.copy_(moved)
 
 
-# What a rank does in `map_sharded` after its own share, until all ranks have done theirs.
-_joins: list[Callable[[], None]] = []
-
-
 def joining(join: Callable[[], None]) -> None:
-    """Let a rank that has done its share in `map_sharded` call `join`, which waits for the other ranks."""
+    """Let a rank that has done its share in `map_sharded` or `from_main` call `join`, which waits for the others."""
     _joins.append(join)
 
 

@@ -12,6 +12,8 @@ from train.runtime.distributed import (
     is_host_main_process,
     is_main_process,
     join_bytes,
+    joining,
+    leave,
     map_sharded,
     on_any_rank,
     say,
@@ -72,6 +74,28 @@ def test_the_main_ranks_mistake_ends_every_rank() -> None:
         return str(raised.value)
 
     assert on_two_ranks(work) == ["a mistake on rank 0"] * 2
+
+
+def test_the_others_join_in_what_the_main_rank_does() -> None:
+    """As where it runs a model that is divided among the ranks."""
+
+    def vote(wanted: int) -> int:
+        votes = torch.tensor(wanted)
+        torch.distributed.all_reduce(votes)
+        return int(votes)
+
+    def join() -> None:
+        while vote(0):
+            pass
+
+    def work(_rank: int) -> int:
+        joining(join)
+        try:
+            return from_main(lambda: vote(1) + vote(1))
+        finally:
+            leave(join)
+
+    assert on_two_ranks(work) == [2, 2]
 
 
 def test_each_rank_gets_the_bytes_that_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
