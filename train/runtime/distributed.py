@@ -78,6 +78,11 @@ def from_main(function: Callable[[], Result]) -> Result:
     return result
 
 
+def agreed(value: Result) -> Result:
+    """Return rank 0's value on every rank, for what each computes and rounding may change."""
+    return from_main(lambda: value)
+
+
 # What a rank does in `map_sharded` after its own share, until all ranks have done theirs.
 _joins: list[Callable[[], None]] = []
 
