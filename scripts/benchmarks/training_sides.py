@@ -52,10 +52,12 @@ def ours(task: Task, side: str) -> Work:
     """Return the work of our side, or of ours without one feature."""
     trainer_class = _ReferencesInEachStep if side == "without_references_beforehand" else ContrastiveTrainer
     setup = TrainingSetup(task.model, task.tokenizer, task.pairs, task.args, seed=0)
+    selection = Selection(tuple(sorted(task.layers)), "layers")
+    setup.cached_at(selection)  # tries, once for a model, whether it can start there, which is no part of the work
 
     def work() -> None:
         with _without(side):
-            trainer = setup.trainer(Selection(tuple(sorted(task.layers)), "layers"), task.training, trainer_class)
+            trainer = setup.trainer(selection, task.training, trainer_class)
             if side == "without_short_backward":
                 task.model.enable_input_require_grads()
             trainer.train()

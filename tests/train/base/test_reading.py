@@ -116,6 +116,7 @@ def test_machines_may_share_the_cache_folder_or_have_one_each(
             same += [found.block_inputs.states.equal(expected.block_inputs.states)]
             same += [found.references == expected.references]
             del found
+            torch.distributed.barrier()  # rank 0 may still be finishing the folder
             if rank == 1:
                 shutil.rmtree(folders[rank])
             torch.distributed.barrier()

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from tests.train.publishing.toy_run import CONFIG, WEIGHTS
-from train.publishing.checkpoints import Adapter, export_adapter, export_merged, find_adapter, named_base
+from train.model.source import named_base
+from train.publishing.checkpoints import Adapter, export_adapter, export_merged, find_adapter
 from train.publishing.reload_check import fixed_logprobs
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError, RecipeError
