@@ -1,6 +1,7 @@
 """Answer triggering (Yang et al., 2015): give the sentence that answers a question, or none where none does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Literal, NamedTuple, TypedDict
 
@@ -56,8 +57,12 @@ def best_sentences(
         wordings: ways to decline.
     """
     sentences = [[*each.right, *each.wrong] for each in asked]
-    score = _likelihoods if by == "likelihood" else _not_declining
-    scores = iter(score(scorer, asked, sentences, wordings, description))
+    # The sentences of a question are compared with each other, so they are examples of one question.
+    questions = [Example("wikiqa", each.question, tuple(texts)) for each, texts in zip(asked, sentences, strict=True)]
+    if by == "likelihood":
+        scores = iter(_likelihoods(scorer, questions, description))
+    else:
+        scores = iter(_not_declining(scorer, questions, wordings, description))
     found = []
     for each, texts in zip(asked, sentences, strict=True):
         of_question = [next(scores) for _ in texts]
@@ -66,33 +71,17 @@ def best_sentences(
     return found
 
 
-def _likelihoods(
-    scorer: AnswerScorer,
-    asked: Sequence[Candidates],
-    sentences: Sequence[list[str]],
-    _wordings: Sequence[str],
-    description: str,
-) -> list[float]:
-    sequences = [
-        scorer.encoder(Example("wikiqa", each.question, tuple(texts)), texts)
-        for each, texts in zip(asked, sentences, strict=True)
-    ]
-    scored = scorer.score_sequences(list(chain(*sequences)), description)
-    return [one.total / len(text) for one, text in zip(scored, chain(*sentences), strict=True)]
+def _likelihoods(scorer: AnswerScorer, questions: Sequence[Example], description: str) -> list[float]:
+    sequences = list(chain(*(scorer.encoder(question, question.truthful) for question in questions)))
+    texts = chain(*(question.truthful for question in questions))
+    scored = scorer.score_sequences(sequences, description)
+    return [one.total / len(text) for one, text in zip(scored, texts, strict=True)]
 
 
 def _not_declining(
-    scorer: AnswerScorer,
-    asked: Sequence[Candidates],
-    sentences: Sequence[list[str]],
-    wordings: Sequence[str],
-    description: str,
+    scorer: AnswerScorer, questions: Sequence[Example], wordings: Sequence[str], description: str
 ) -> list[float]:
-    shown = [
-        Example("wikiqa", each.question, (text,), support=text)
-        for each, texts in zip(asked, sentences, strict=True)
-        for text in texts
-    ]
+    shown = [replace(question, support=text) for question in questions for text in question.truthful]
     sequences = list(chain(*(scorer.encoder(example, wordings) for example in shown)))
     totals = np.array([each.total for each in scorer.score_sequences(sequences, description)])
     declining: list[float] = np.logaddexp.reduce(totals.reshape(len(shown), len(wordings)), axis=1).tolist()
