@@ -16,7 +16,7 @@ from train.batching.packing import Packer
 from train.batching.pairs import ContrastPairs
 from train.model.lora import lora_parameters
 from train.recipe.settings import LoraSettings
-from train.runtime.distributed import agreed, say
+from train.runtime.distributed import from_main, say
 from train.runtime.files import cache_folder
 
 
@@ -101,7 +101,7 @@ def cached_block(model: PreTrainedModel, selection: Selection, costs: PairCosts,
     """
     lowest = selection.lowest
     worth = lowest > 0 and costs.cache_bytes <= limit_bytes
-    return lowest if worth and agreed(can_start_at(model, lowest)) else None
+    return lowest if worth and from_main(lambda: can_start_at(model, lowest)) else None
 
 
 class RunFlops(TypedDict):

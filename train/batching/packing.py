@@ -23,7 +23,7 @@ from eavss.shortcuts import agrees
 from train.batching.pieces import PREAMBLE, Group, Piece, begun_by, place_row, preamble_of, predictions, row_length
 from train.batching.row_filling import fill_rows
 from train.model.logits import logits_at
-from train.runtime.distributed import agreed
+from train.runtime.distributed import from_main
 
 PACKED_ANSWERS = "packed answers"
 # Whose token a place in a row is, where it is no group's.
@@ -122,7 +122,7 @@ class Packer:
         Args:
             sequences: all that will be packed; what most of their prompts begin with becomes the preamble.
         """
-        if not enabled or not agreed(can_pack(model)):
+        if not enabled or not from_main(lambda: can_pack(model)):
             return Packer(model.dtype, None)
         return Packer(model.dtype, model.config._attn_implementation, preamble_of(sequences))
 

@@ -14,7 +14,7 @@ from eavss.prompt_cache import can_share, continuation, read_prompts
 from train.batching.encoding import Encoder
 from train.model.loading import causal_lm
 from train.model.logits import logits_at, require_no_nan, target_logprobs
-from train.runtime.distributed import agreed, map_sharded
+from train.runtime.distributed import from_main, map_sharded
 
 # How many token budgets of prompts are held at once: several, so that answers of like length share a batch.
 _PROMPT_BUDGETS = 4
@@ -65,7 +65,7 @@ class AnswerScorer:
         self.model.eval()
         # A prompt's last token is read with its answers, so one of a single token leaves nothing to share.
         shared = self.share_prompts and all(s.answer_start > 1 for s in sequences)
-        shared = shared and agreed(can_share(self.model))
+        shared = shared and from_main(lambda: can_share(self.model))
         groups = list(self._prompt_groups(sequences) if shared else self._groups(sequences))
         score = self._score_shared if shared else self._score_batch
         scored = map_sharded(lambda group: score([sequences[i] for i in group]), groups, description)

@@ -18,7 +18,6 @@ from transformers import (
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from eavss.blocks import find_blocks
-from eavss.prompt_cache import can_share
 from train.model.completeness import require_complete
 from train.model.sharding import dividing, each_whole, gather_as_needed, zero3_settings
 from train.model.source import one_line, reading, source_options
@@ -48,8 +47,6 @@ def load_model(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
     for buffer in model.buffers():
         buffer.data = buffer.to(training.device)
     gather_as_needed(model)
-    # It is tried once, on all ranks together: in a stage that divides its work, a rank might have none.
-    can_share(model)
     return model
 
 

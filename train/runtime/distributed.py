@@ -124,11 +124,6 @@ def join_bytes(tensor: Tensor, device: torch.device) -> None:
         part.copy_(moved)
 
 
-def agreed(value: Result) -> Result:
-    """Return rank 0's value on every rank, for what each computes and rounding may change."""
-    return from_main(lambda: value)
-
-
 def joining(join: Callable[[], None]) -> None:
     """Let a rank that has done its share in `map_sharded` or `from_main` call `join`, which waits for the others."""
     _joins.append(join)
