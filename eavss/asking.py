@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from eavss.answer_states import answer_states
 from eavss.answering import answer_greedily
-from eavss.chat import render, turn_end_ids
+from eavss.chat import Turn, answer_prompt, turn_end_ids
 from eavss.confidence import Calibration, Confidence, confidence_of
 from eavss.encoding import encode_answers, text_ids
 
@@ -58,6 +58,29 @@ def answered_questions(shots: Iterable[tuple[str, str]]) -> str:
 FEW_SHOT = answered_questions(SHOTS)
 
 
+class Pose(NamedTuple):
+    """How a question is posed.
+
+    Args:
+        shots: the answered questions before it in the plain style; None for the chat template.
+        system: the system message; empty for none.
+    """
+
+    shots: str | None
+    system: str = ""
+
+    def prompt(self, tokenizer: PreTrainedTokenizerBase, question: str, passage: str) -> str:
+        """Return the text before the answer."""
+        if self.shots is not None:
+            before = f"{self.system}\n\n" if self.system else ""
+            return f"{before}{self.shots}{plain_prompt(question, passage)}"
+        system: list[Turn] = [("system", self.system)] if self.system else []
+        return answer_prompt(tokenizer, [*system, ("user", chat_question(question, passage))])
+
+
+PLAIN = Pose(FEW_SHOT)
+
+
 class Answer(NamedTuple):
     """What a model said.
 
@@ -79,6 +102,7 @@ def ask(
     calibration: Calibration | Path | None = None,
     keep: int = 80,
     passage: str = "",
+    pose: Pose = PLAIN,
 ) -> Answer:
     """Let a model answer one question greedily, and decline where its confidence is below the threshold.
 
@@ -86,18 +110,20 @@ def ask(
         model: a causal LM of transformers, with or without a PEFT adapter.
         tokenizer: its tokenizer.
         question: a question in one line.
-        calibration: what `confidence.json` holds, or where it is; None to decline nothing. It also says how the
-            question is posed.
+        calibration: what `confidence.json` holds, or where it is; None to decline nothing.
         keep: the share of right answers that the threshold should keep: 60, 80 or 90 per cent.
         passage: a text that should answer the question; empty for none.
+        pose: how the question is posed; a calibration says it itself.
 
     Raises:
-        EavssError: there is no such calibration or threshold, or no chat template where the calibration needs it.
+        EavssError: there is no such calibration or threshold, or no chat template where the question needs it.
     """
     if isinstance(calibration, Path):
         calibration = Calibration.read(calibration)
-    shots = FEW_SHOT if calibration is None else calibration.prompt
-    prompt, plain = _prompt(tokenizer, question, passage, shots)
+    if calibration is not None:
+        pose = Pose(calibration.prompt, calibration.system)
+    plain = pose.shots is not None
+    prompt = pose.prompt(tokenizer, question, passage)
     model.eval()
     (written,) = answer_greedily(
         model,
@@ -116,10 +142,3 @@ def ask(
         sequences = encode_answers(tokenizer, prompt, [answer], _LONGEST, special_tokens=plain)
         state = answer_states(model, sequences, [calibration.probe.layer]).answer[0, 0]
     return Answer(written.text, confidence, calibration.declines(confidence, keep, state))
-
-
-def _prompt(tokenizer: PreTrainedTokenizerBase, question: str, passage: str, shots: str | None) -> tuple[str, bool]:
-    """Return the text before the answer, and whether it is plain text rather than the chat template's."""
-    if shots is not None:
-        return f"{shots}{plain_prompt(question, passage)}", True
-    return render(tokenizer, [("user", chat_question(question, passage))], add_generation_prompt=True), False

@@ -95,6 +95,7 @@ class Calibration:
         curve: see `risk_coverage`.
         asked, right: how many calibration questions there were, and how many answers were right.
         prompt: the text before "Question: ..." in the plain style; None where the chat template asks.
+        system: the system message before it; empty for none.
         dataset: what the questions were from.
         aurocs: the AUROC of every confidence; the probe's is cross-validated.
         probe: the probe, where it is the confidence.
@@ -111,6 +112,7 @@ class Calibration:
     dataset: str
     aurocs: dict[str, float | None]
     probe: Probe | None = None
+    system: str = ""
 
     def value(self, confidence: Confidence, state: Tensor | None = None) -> float:
         """Return the calibrated confidence of an answer.
@@ -182,6 +184,7 @@ def _is_whole(found: Calibration) -> bool:
         (found.by in KINDS or (found.by == PROBE and probe is not None))
         and all(isinstance(threshold, float) for threshold in found.thresholds.values())
         and isinstance(found.prompt, str | None)
+        and isinstance(found.system, str)
         and of_probe
         and (probe is None or numbers(probe.likelihoods, len(KINDS)))
     )
@@ -198,6 +201,7 @@ def calibrate(
     *,
     prompt: str | None,
     dataset: str,
+    system: str = "",
     fitted: FittedProbe | None = None,
 ) -> Calibration:
     """Choose a confidence and its thresholds.
@@ -208,7 +212,7 @@ def calibrate(
     Args:
         confidences, right: of the answers that were given to calibration questions.
         asked: how many questions were asked.
-        prompt, dataset: see `Calibration`.
+        prompt, dataset, system: see `Calibration`.
         fitted: a probe that was fitted on these answers.
 
     Raises:
@@ -234,6 +238,7 @@ def calibrate(
         asked=asked,
         right=sum(right),
         prompt=prompt,
+        system=system,
         dataset=dataset,
         aurocs={str(kind): value for kind, value in aurocs.items()},
         probe=fitted.probe if fitted is not None and by == PROBE else None,

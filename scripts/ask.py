@@ -21,7 +21,7 @@ from types import ModuleType
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from eavss.asking import Answer, ask
+from eavss.asking import Answer, Pose, ask
 from eavss.confidence import SHARES, Calibration
 from train.model.loading import load_adapter, read_model
 from train.model.tokenizer import load_tokenizer
@@ -44,6 +44,7 @@ class Pair:
         tokenizer: its tokenizer.
         calibration: the run's calibration; None where it has none.
         keep: the share of right answers that the threshold keeps, in per cent.
+        pose: how questions are posed where there is no calibration.
         passage: a text that should answer the questions; empty for none.
     """
 
@@ -51,6 +52,7 @@ class Pair:
     tokenizer: PreTrainedTokenizerBase
     calibration: Calibration | None
     keep: int
+    pose: Pose
     passage: str = ""
 
     def __call__(self, question: str) -> dict[str, Answer]:
@@ -59,7 +61,13 @@ class Pair:
         for name, context in (("base", self.model.disable_adapter()), ("trained", nullcontext())):
             with context:
                 found[name] = ask(
-                    self.model, self.tokenizer, question, self.calibration, keep=self.keep, passage=self.passage
+                    self.model,
+                    self.tokenizer,
+                    question,
+                    self.calibration,
+                    keep=self.keep,
+                    passage=self.passage,
+                    pose=self.pose,
                 )
         return found
 
@@ -80,7 +88,9 @@ def load(folder: Path, dataset: str | None, keep: int, *, passage: str = "", tru
     has_one = dataset is not None or (folder / "confidence.json").exists()
     calibration = Calibration.read(folder, dataset) if has_one else None
     model = load_adapter(read_model(base), str(find_adapter(folder)))
-    return Pair(model, load_tokenizer(base), calibration, keep, passage)
+    tokenizer = load_tokenizer(base)
+    pose = run.pose(bool(tokenizer.chat_template))
+    return Pair(model, tokenizer, calibration, keep, pose=pose, passage=passage)
 
 
 def shown(answers: dict[str, Answer], calibration: Calibration | None) -> str:

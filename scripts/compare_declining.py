@@ -141,7 +141,7 @@ def main(run: Run, options: argparse.Namespace, args: EavssArguments, training: 
     """Train the rivals, and print what each model says."""
     set_seed(training.seed)
     tokenizer = load_tokenizer(args.base_model)
-    plain = Encoder(tokenizer, args.prompt_style, args.max_length, passages=args.passages)
+    plain = Encoder.of(tokenizer, args)
     encoder = asking_encoder(plain, args.ask_to_decline)
     setting = Setting(run, encoder, args, training)
     benchmarks = asked_freely(load_benchmarks(args.evaluation, training.seed))

@@ -136,7 +136,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         require(args.prefers, "decline_weight", args.decline_weight, "beside ce_weight or dpo_weight, which TRL trains")
         set_seed(training.seed)
         tokenizer = load_tokenizer(args.base_model)
-        encoder = Encoder(tokenizer, args.prompt_style, args.max_length, passages=args.passages)
+        encoder = Encoder.of(tokenizer, args)
         examples = run.training_examples()[: args.train_questions]
         pairs = make_pairs(examples, encoder, args.pairs_per_question, with_positive=False, seed=training.seed)
         pairs = pairs.at_most(run.results["train"]["pairs"], training.seed)

@@ -57,7 +57,7 @@ class Chooser:
     ) -> None:
         pools, mined, count = args.source.training_pools(args.dataset), args.mined_answers, args.score_questions
         examples = training_examples(pools, model, tokenizer, count=count, mined_answers=mined, seed=seed)[:count]
-        encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
+        encoder = Encoder.of(tokenizer, args)
         asked = paired_batches(examples, encoder, args.score_answers, args.eval_token_budget, seed)
         self._model, self._seed = model, seed
         self._scores = score(model, asked).layer_scores()

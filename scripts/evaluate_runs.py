@@ -31,7 +31,7 @@ from train.runtime.errors import RecipeError
 from train.runtime.files import check_writable, write_json
 
 # The keys that a base model's answers depend on, apart from the questions.
-_SHARED = ("model_name_or_path", "model_revision", "dtype", "prompt_style", "max_length")
+_SHARED = ("model_name_or_path", "model_revision", "dtype", "prompt_style", "system_prompt", "max_length")
 
 
 def read_runs(folders: list[Path], words: list[str]) -> tuple[list[Run], EavssArguments, TrainingArguments]:

@@ -63,6 +63,7 @@ _SETTINGS = (
         "datasets_root",
         "evaluation_split",
         "prompt_style",
+        "system_prompt",
         "max_length",
     ),
     *("num_fewshot", "evaluate_on", "eval_limit", "retention", "retention_limit"),
@@ -160,7 +161,7 @@ class Sweeper:
 
     def _texts(self, benchmarks: Sequence[Benchmark]) -> list[Batch]:
         """Encode the first questions of each set with their right answers."""
-        encoder = Encoder(self._tokenizer, self._settings.prompt_style, self._settings.max_length)
+        encoder = Encoder.of(self._tokenizer, self._settings)
         questions = [question for benchmark in benchmarks for question in benchmark.questions[:_TEXTS]]
         texts = [encoder(question.example, [question.right])[0] for question in questions]
         groups = group_by_length([len(text) for text in texts], self._settings.token_budget)

@@ -88,7 +88,8 @@ def main(
     set_seed(training.seed)
     args = replace(args, layers=None)  # the scores choose, even where a recipe names blocks
     tokenizer = load_tokenizer(args.base_model)
-    encoder = Encoder(tokenizer, args.prompt_style, args.max_length, passages=args.passages)
+    encoder = Encoder.of(tokenizer, args)
+    say(f"prompt: {encoder.described}")
     pools = args.source.training_pools(args.dataset)
     model = load_model(args.base_model, training)
     count, mined, seed = args.score_questions, args.mined_answers, training.seed

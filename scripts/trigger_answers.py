@@ -10,6 +10,7 @@ evaluation questions. Takes the keys of a recipe, such as --datasets_root, --eva
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -50,7 +51,7 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None,
     require(count >= 1, "--questions", count, "1 or more")
     set_seed(training.seed)
     train, evaluated = load_questions(args, count)
-    encoder = Encoder(load_tokenizer(args.base_model), args.prompt_style, args.max_length, passages=True)
+    encoder = Encoder.of(load_tokenizer(args.base_model), replace(args, passages=True))
     base = load_model(args.base_model, training)
     model = base if adapter is None else load_adapter(base, adapter)
     scorer = AnswerScorer(model, asking_encoder(encoder), args.eval_token_budget)

@@ -61,7 +61,8 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
 
     _banner("Model and data")
     tokenizer = load_tokenizer(args.base_model)
-    encoder = Encoder(tokenizer, args.prompt_style, args.max_length, passages=args.passages)
+    encoder = Encoder.of(tokenizer, args)
+    say(f"prompt: {encoder.described}")
     benchmarks = load_benchmarks(args.evaluation, seed)
     pools = args.source.training_pools(args.dataset)
     model = _load_base(args, training)

@@ -39,7 +39,7 @@ class Job:
     def __init__(self, args: EavssArguments, training: TrainingArguments) -> None:
         self._args, self._training = args, training
         self._tokenizer = load_tokenizer(args.base_model)
-        self._encoder = Encoder(self._tokenizer, args.prompt_style, args.max_length)
+        self._encoder = Encoder.of(self._tokenizer, args)
         self._adapter = Path(str(training.output_dir)) / "adapter"
 
     def stages(self) -> dict[str, Callable[[], None]]:

@@ -108,7 +108,7 @@ def _train(row: FamilyRow, tiny_model: PreTrainedModel, folder: Path) -> Adapter
     require_trainable(model, args.lora)
     row.adapted_share = adapted_share(model, args.lora, _SELECTED)
     row.counted_flops, row.hand_flops = sum(forward_costs(model).blocks), active_flops(model)
-    encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
+    encoder = Encoder.of(tokenizer, args)
     choice = select(score(model, make_scoring_batches(_EXAMPLES, encoder, args, 0)), args.selection, 0)
     pairs = make_training_pairs(_EXAMPLES, encoder, args, training)
     setup = TrainingSetup(model, tokenizer, pairs, args, 0)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
-from eavss.asking import CHAT_TOKENS, FEW_SHOT, NEW_TOKENS, SHOTS, ask
+from eavss.asking import CHAT_TOKENS, FEW_SHOT, NEW_TOKENS, SHOTS, Pose, ask
 from eavss.confidence import KINDS, Calibration, Kind, Probe
 from eavss.errors import EavssError
 from tests.toys import EOS, VOCABULARY, naive_logprobs, tiny_model, tiny_tokenizer
@@ -113,12 +113,18 @@ def test_the_question_is_posed_as_the_calibration_says() -> None:
         ask(model, tokenizer, QUESTION, calibration)
     for calibration in (None, replace(CALIBRATION, prompt=None)):
         ask(model, tokenizer, QUESTION, calibration, passage="It is tin.\n")
+    for calibration in (None, replace(CALIBRATION, prompt=None, system="Hm.")):
+        ask(model, tokenizer, QUESTION, calibration, pose=Pose("Shots.\n\n", "Be brief."))
+    ask(model, tokenizer, QUESTION, pose=Pose(None))
     assert prompts == [
         f"{EOS}{FEW_SHOT}Question: {QUESTION}\nAnswer:",
         f"{EOS}Shots.\n\nQuestion: {QUESTION}\nAnswer:",
         f"<user>{QUESTION}\n<assistant>",
         f"{EOS}{FEW_SHOT}It is tin.\nQuestion: {QUESTION}\nAnswer:",
         f"<user>It is tin.\n\n{QUESTION}\n<assistant>",
+        f"{EOS}Be brief.\n\nShots.\n\nQuestion: {QUESTION}\nAnswer:",
+        f"<system>Hm.\n<user>{QUESTION}\n<assistant>",
+        f"<user>{QUESTION}\n<assistant>",
     ]
     assert all(f"Question: {question}\nAnswer: {answer}\n\n" in FEW_SHOT for question, answer in SHOTS)
 

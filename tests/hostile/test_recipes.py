@@ -87,7 +87,7 @@ ROWS: list[tuple[str, str]] = [
     # Choices
     ("selector: EAVSS", "selector: 'EAVSS' should be one of eavss"),
     ("estimator: scale-free", "should be one of paper, scale_free"),
-    ("prompt_style: chatml", "should be one of plain, chat"),
+    ("prompt_style: chatml", "should be one of auto, plain, chat"),
     ("evaluation_split: train", "evaluation_split: 'train' should be"),
     ("retention: [wikitext, c4]", "retention: ['c4'] should be among"),
     ("optim: sgdd", "optim: 'sgdd' should be one of"),

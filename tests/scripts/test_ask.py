@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eavss.asking import FEW_SHOT, Answer
+from eavss.asking import FEW_SHOT, Answer, Pose
 from eavss.confidence import KINDS, Calibration
-from scripts.ask import run, shown
+from scripts.ask import load, run, shown
 from tests.train.publishing.toy_run import RECIPE, RESULTS, write_adapter
 
 TOY = Calibration(
@@ -90,6 +90,13 @@ def test_questions_are_read_until_an_empty_line_or_the_end(
     lines = [line.replace("question: ", "") for line in asked(capsys, finished)]
     assert [line for line in lines if line and not line.startswith("  ")] == ["who?", "when?"]
     assert verdicts(lines) == ["answered"] * 4
+
+
+def test_a_run_without_a_calibration_asks_as_its_recipe_does(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "confidence.json").unlink()
+    (folder / "recipe.yaml").write_text("dataset: nq\nprompt_style: chat\nsystem_prompt: Be brief.\n")
+    assert load(folder, None, 80).pose == Pose(None, "Be brief.")
 
 
 def test_an_empty_answer_is_shown_as_nothing() -> None:

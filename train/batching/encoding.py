@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
@@ -10,9 +11,29 @@ from data.examples import Example
 from data.sets import SETS
 from eavss.asking import answered_questions, chat_question, plain_prompt
 from eavss.batches import TokenSequence
-from eavss.chat import Turn, render, turn_end, turn_end_ids
+from eavss.chat import Turn, answer_opening, render, turn_end, turn_end_ids
 from eavss.encoding import TokenisedText, encode_answers, encode_as_one, join, text_ids
 from train.runtime.errors import ModelError
+
+
+class PromptKeys(Protocol):
+    """What a recipe says of prompts, in its keys."""
+
+    @property
+    def prompt_style(self) -> str:
+        """How a question is posed."""
+
+    @property
+    def system_prompt(self) -> str | None:
+        """The system message of questions that bring none."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of prompt and answer."""
+
+    @property
+    def passages(self) -> bool:
+        """Whether the passage that comes with a question is shown."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +43,15 @@ class Encoder:
     Args:
         tokenizer: the model's.
         prompt_style: `plain`, "Question: ...\nAnswer:" and " " + answer; `chat`, the tokenizer's template with the
-            question as the user's message; or `harness`, each set's prompt in lm-evaluation-harness. Verbatim examples
-            are joined as they stand in any style.
+            question as the user's message; `harness`, each set's prompt in lm-evaluation-harness; or `auto`, which
+            becomes `chat` where the tokenizer has a template and `plain` where it has none. Verbatim examples are
+            joined as they stand in any style.
         max_length: see `eavss.batches.join`.
-        shots: for the plain style, examples by set that are shown with their answers before the question.
-        common_shots: the examples that are shown for sets without shots of their own.
+        shots: examples by set that are shown with their answers before the question, in the chat style as turns.
+        common_shots: the examples that the plain style shows for sets without shots of their own.
         instruction: what stands before everything in the plain style, and before the question in the chat style.
         passages: show the passage that comes with a question before it, in these two styles.
+        system: the system message in these two styles, where the example brings none.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -38,8 +61,28 @@ class Encoder:
     common_shots: Sequence[Example] = ()
     instruction: str = ""
     passages: bool = False
+    system: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        keys: PromptKeys,
+        shots: Mapping[str, Sequence[Example]] | None = None,
+    ) -> "Encoder":
+        """Make the encoder that a recipe's keys ask for; see above for `shots`."""
+        return cls(
+            tokenizer,
+            keys.prompt_style,
+            keys.max_length,
+            shots or {},
+            passages=keys.passages,
+            system=keys.system_prompt or "",
+        )
 
     def __post_init__(self) -> None:
+        if self.prompt_style == "auto":
+            object.__setattr__(self, "prompt_style", "chat" if self.tokenizer.chat_template else "plain")
         if self.prompt_style == "chat" and not self.tokenizer.chat_template:
             raise ModelError("prompt_style: the tokenizer has no chat template; use 'plain'")
 
@@ -61,11 +104,19 @@ class Encoder:
     def _chat(self, example: Example, answers: Sequence[str], end: bool) -> list[TokenSequence]:
         """Divide whole conversations, as the template writes them, into prompt, answer and end."""
         messages = self._messages(example)
-        turns = (render(self.tokenizer, [*messages, ("assistant", answer)]) for answer in answers)
-        texts = [self.prompt(example), *(turn.removesuffix(self._turn_end) for turn in turns)]
+        asked = self.prompt(example)
+        texts = [asked]
+        for answer in answers:
+            turn = render(self.tokenizer, [*messages, ("assistant", answer)]).removesuffix(self._turn_end)
+            # A template that drops thoughts from past turns does not write the prompt that a model answers.
+            texts.append(turn if turn.startswith(asked) else f"{asked}{answer}")
         prompt, *wholes = (TokenisedText(text, text_ids(self.tokenizer, text, special_tokens=False)) for text in texts)
         ending = self.end_ids if end else ()
         return join(prompt, wholes, end=ending, max_length=self.max_length, bos=self.tokenizer.bos_token_id)
+
+    @cached_property
+    def _opening(self) -> str:
+        return answer_opening(self.tokenizer)
 
     @cached_property
     def _turn_end(self) -> str:
@@ -86,12 +137,18 @@ class Encoder:
         if self.prompt_style == "harness" and example.dataset in SETS:
             return SETS[example.dataset].harness_prompt(example)
         if self.prompt_style == "chat":
-            return render(self.tokenizer, self._messages(example), add_generation_prompt=True)
-        system = "".join(f"{text}\n\n" for text in (example.system, self.instruction) if text)
-        known = self.shots.get(example.dataset, self.common_shots)
-        shown = [shot for shot in known if shot.question != example.question]
-        shots = answered_questions((shot.question, shot.truthful[0]) for shot in shown)
+            return render(self.tokenizer, self._messages(example), add_generation_prompt=True) + self._opening
+        system = "".join(f"{text}\n\n" for text in (example.system or self.system, self.instruction) if text)
+        shots = answered_questions(self._shown(example, self.common_shots))
         return f"{system}{shots}{plain_prompt(example.question, self._passage(example))}"
+
+    @property
+    def described(self) -> str:
+        """Say in words how a question is posed."""
+        if self.prompt_style != "chat":
+            return f"prompt_style {self.prompt_style}"
+        begun = render(self.tokenizer, [("user", "?")], add_generation_prompt=True).rpartition("?")[2] + self._opening
+        return f"the tokenizer's chat template; an answer follows {begun!r}"
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the prompt's tokens for generating an answer, cut at the start to leave room for one."""
@@ -103,10 +160,16 @@ class Encoder:
         return encode_as_one(self.tokenizer, prompt, answer, self.max_length)
 
     def _messages(self, example: Example) -> list[Turn]:
-        system = [("system", example.system)] if example.system else []
+        system = [("system", text)] if (text := example.system or self.system) else []
+        shown = [turn for asked, answer in self._shown(example) for turn in (("user", asked), ("assistant", answer))]
         # Not every template has a system message.
         question = chat_question(example.question, self._passage(example))
-        return [*system, ("user", f"{self.instruction}\n\n{question}" if self.instruction else question)]
+        return [*system, *shown, ("user", f"{self.instruction}\n\n{question}" if self.instruction else question)]
+
+    def _shown(self, example: Example, common: Sequence[Example] = ()) -> list[tuple[str, str]]:
+        """Return the questions and answers that stand before `example`; a question is never its own example."""
+        known = self.shots.get(example.dataset, common)
+        return [(shot.question, shot.truthful[0]) for shot in known if shot.question != example.question]
 
     def _passage(self, example: Example) -> str:
         return example.support if self.passages else ""

@@ -81,7 +81,7 @@ class Trials:
         self.args = args
         self.seed = training.seed
         self._training = training
-        self._encoder = Encoder(tokenizer, args.prompt_style, args.max_length, passages=args.passages)
+        self._encoder = Encoder.of(tokenizer, args)
         pools = args.source.training_pools(args.dataset)
         self._examples = make_training_examples(pools, model, tokenizer, args, self.seed)
         # The same questions whichever the seed, which is that of training.

@@ -11,6 +11,7 @@ from data.passages import with_passages
 from data.sources import DataSource
 from eavss.asking import FEW_SHOT
 from eavss.confidence import KINDS, PROBE, Calibration, calibrate
+from train.batching.encoding import Encoder
 from train.evaluation.answered import Judged
 from train.evaluation.benchmarks import Benchmark, asked_freely, own_name
 from train.evaluation.free_answers import FreeAnswers
@@ -83,19 +84,26 @@ def calibrate_sets(
         )
     pooled = [each for answered in given.values() for each in answered]
     parts = {**given, **({POOLED: pooled} if len(given) > 1 else {})}
-    found = {name: _calibrate(name, answered, free.encoder.prompt_style) for name, answered in parts.items()}
+    found = {name: _calibrate(name, answered, free.encoder) for name, answered in parts.items()}
     return {name: calibration for name, calibration in found.items() if calibration is not None}
 
 
-def _calibrate(name: str, answered: Sequence[Judged], prompt_style: str) -> Calibration | None:
+def _calibrate(name: str, answered: Sequence[Judged], encoder: Encoder) -> Calibration | None:
     attempted = attempts(answered)
     right = [each.verdict == "right" for each in attempted]
     if not any(right):
         say(f"note: {name} is not calibrated: none of {len(answered)} answers is right")
         return None
     confidences = [each.confidence for each in attempted if each.confidence is not None]
-    prompt = None if prompt_style == "chat" else FEW_SHOT
-    return calibrate(confidences, right, len(answered), prompt=prompt, dataset=name, fitted=fit_answers(attempted))
+    return calibrate(
+        confidences,
+        right,
+        len(answered),
+        prompt=None if encoder.prompt_style == "chat" else FEW_SHOT,
+        system=encoder.system,
+        dataset=name,
+        fitted=fit_answers(attempted),
+    )
 
 
 def answer_evaluated(

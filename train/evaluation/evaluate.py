@@ -50,7 +50,7 @@ def evaluate(
 ) -> Evaluation:
     """Run everything that the settings ask for; `description` names the evaluation in progress bars."""
     shots = {benchmark.questions[0].example.dataset: benchmark.shots for benchmark in benchmarks if benchmark.shots}
-    encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots, passages=settings.passages)
+    encoder = Encoder.of(tokenizer, settings, shots)
     scorer = AnswerScorer(model, encoder, settings.token_budget)
     free = free_answers(model, tokenizer, settings, shots)
     records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)

@@ -79,7 +79,7 @@ class FreeAnswers:
         shots: Mapping[str, Sequence[Example]],
     ) -> "FreeAnswers":
         """Let a model answer under the settings of an evaluation; `shots` replace our own where a set has some."""
-        encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots, passages=settings.passages)
+        encoder = Encoder.of(tokenizer, settings, shots)
         return FreeAnswers(model, asking_encoder(encoder, settings.ask_to_decline), settings.token_budget)
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:

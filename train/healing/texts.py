@@ -35,7 +35,7 @@ class Lessons:
         """Let the whole model write `count` texts, and draw the recipe's training questions."""
         pools, questions = args.source.training_pools(args.dataset), args.train_questions
         examples = training_examples(pools, model, tokenizer, count=questions, mined_answers=0, seed=seed)
-        encoder = Encoder(tokenizer, args.prompt_style, args.max_length)
+        encoder = Encoder.of(tokenizer, args)
         answered = [encoder(example, example.truthful[:1])[0] for example in examples[:questions]]
         return Lessons(write_texts(model, tokenizer, seed, count=count, length=TEXT_TOKENS, batch=_BATCH), answered)
 

@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict, cast, get_type_hints
 import yaml
 
 from data.examples import Example, Origin
+from eavss.asking import FEW_SHOT, Pose
 from train.evaluation.compare import item_file
 from train.evaluation.records import Carried, Comparison, QuestionRecord
 from train.plan import TrainFigures
@@ -150,6 +151,20 @@ class Run:
         keys = {"model_revision": "main", "trust_remote_code": False, "dtype": "auto", "attn_implementation": None}
         values = [check_value(key, recipe.get(key, default), hints[key]) for key, default in keys.items()]
         return BaseModel(self.results["model"], *values)
+
+    def pose(self, has_template: bool) -> Pose:
+        """Return how the run posed its questions, where no calibration says it.
+
+        Args:
+            has_template: whether its tokenizer has a chat template.
+        """
+        recipe, hints = yaml.safe_load(self.recipe), get_type_hints(EavssArguments)
+        style, system = (
+            check_value(key, recipe.get(key, default), hints[key])
+            for key, default in (("prompt_style", "auto"), ("system_prompt", None))
+        )
+        chat = style == "chat" or (style == "auto" and has_template)
+        return Pose(None if chat else FEW_SHOT, system or "")
 
     @property
     def key(self) -> tuple[str, int]:

@@ -63,8 +63,12 @@ class EavssArguments:
         default=0.0,
         metadata={"help": "Above 0: evaluate on this share of the training questions instead, to choose settings."},
     )
-    prompt_style: Literal["plain", "chat"] = field(
-        default="plain", metadata={"help": "plain: 'Question: ...\\nAnswer:'; chat: the tokenizer's chat template."}
+    prompt_style: Literal["auto", "plain", "chat"] = field(
+        default="auto",
+        metadata={"help": "plain: 'Question: ...\\nAnswer:'; chat: the chat template; auto: chat if there is one."},
+    )
+    system_prompt: str | None = field(
+        default=None, metadata={"help": "The system message of questions that bring none; none by default."}
     )
     passages: bool = field(
         default=False, metadata={"help": "Show the passage that comes with a question before it: SciQ, own answers."}
@@ -232,6 +236,7 @@ class EavssArguments:
             source=self.source,
             limit=self.eval_limit,
             prompt_style="harness" if self.prompts == "harness" else self.prompt_style,
+            system_prompt=self.system_prompt,
             max_length=self.max_length,
             num_fewshot=self.num_fewshot,
             passages=self.passages,

@@ -7,7 +7,7 @@ from data.sources import DataSource
 from eavss.selectors import Estimator, Form, Selector
 
 Dtype = Literal["auto", "bfloat16", "float32"]
-PromptStyle = Literal["plain", "chat", "harness"]
+PromptStyle = Literal["auto", "plain", "chat", "harness"]
 Labels = Literal["judged", "probe", "passage"]
 
 
@@ -75,8 +75,9 @@ class EvaluationSettings:
         source: where their rows come from.
         limit: evaluate at most so many questions of each set; None for all.
         prompt_style: how a question is posed (`train.batching.encoding.Encoder`).
+        system_prompt: the system message of questions that bring none.
         max_length: tokens of prompt and answer.
-        num_fewshot: training questions shown before each, under the plain style.
+        num_fewshot: training questions shown before each.
         passages: show the passage that comes with a question before it, and leave out questions of the set without.
         question_hidden: also score the answers under another question's prompt.
         free_answers: let the model answer in its own words, where a set has a rule to judge that.
@@ -91,6 +92,7 @@ class EvaluationSettings:
     source: DataSource
     limit: int | None = None
     prompt_style: PromptStyle = "plain"
+    system_prompt: str | None = None
     max_length: int = 512
     num_fewshot: int = 0
     passages: bool = False

@@ -15,12 +15,15 @@ from trl import DPOConfig, DPOTrainer
 
 from data import preferences
 from data.examples import Example
+from data.sources import DataSource
+from eavss.asking import Pose
 from eavss.errors import EavssError
 from tests.tokenizers import TOKENIZER_KINDS, trained_tokenizer
 from tests.toys import EXAMPLES, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
 from train.batching.pairs import make_pairs
 from train.evaluation.likelihood import AnswerScorer
+from train.recipe.settings import EvaluationSettings
 from train.runtime.errors import ModelError
 
 SCIQ = Example("sciq", "What is the capital of France?", ("Paris",))
@@ -101,9 +104,75 @@ def test_a_template_that_fails_is_one_line(template: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+_TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<eos>{% endfor %}"
+# As Qwen3, DeepSeek-R1 and GPT-OSS write the beginning of an answer: with a switch, with a thought that is dropped from
+# past turns, and in a channel that the generation prompt leaves open.
+_SWITCH = (
+    "{% for m in messages %}<{{ m.role }}>"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}<assistant>"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+_ALWAYS = f"{_TURNS}{{% if add_generation_prompt %}}<assistant><think>\n{{% endif %}}"
+_CHANNEL = (
+    "{% for m in messages %}<{{ m.role }}>"
+    "{% if m.role == 'assistant' %}<final>{% endif %}{{ m.content }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "before"),
+    [
+        (f"{_TURNS}{{% if add_generation_prompt %}}<assistant>{{% endif %}}", ""),
+        (_SWITCH, "<think>\n\n</think>\n\n"),
+        (_ALWAYS, "<think>\n\n</think>\n\n"),
+        (_CHANNEL, "<final>"),
+    ],
+    ids=["plain", "switch", "always", "channel"],
+)
+def test_no_template_thinks_aloud(template: str, before: str) -> None:
+    """Scoring, training, free answers and `ask` see the same prompt, and an answer is its words alone."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    encoder = Encoder(tokenizer, "chat", 256)
+    yes, no = encoder(EXAMPLES[0], ["yes", "no"], end=True)
+    prompt = f"<user>{EXAMPLES[0].question}<eos><assistant>{before}"
+    assert encoder.prompt(EXAMPLES[0]) == tokenizer.decode(yes.prompt) == tokenizer.decode(no.prompt) == prompt
+    assert Pose(None).prompt(tokenizer, EXAMPLES[0].question, "") == prompt
+    assert (tokenizer.decode(yes.answer), tokenizer.decode(no.answer)) == ("yes", "no")
+    assert tokenizer.decode(yes.ids[yes.answer_end :]) == "<eos>"
+    assert encoder.described.endswith(repr(f"<eos><assistant>{before}"))
+
+
+def test_auto_takes_the_template_that_there_is() -> None:
+    without, having = tiny_tokenizer(), trained_tokenizer("bytes")
+    assert (Encoder(without, "auto", 128).prompt_style, Encoder(having, "auto", 128).prompt_style) == ("plain", "chat")
+    assert replace(Encoder(having, "auto", 128), passages=True).prompt_style == "chat"
+
+
+def test_a_recipes_keys_make_the_encoder() -> None:
+    keys = EvaluationSettings((), DataSource("samples"), prompt_style="plain", system_prompt="Hm.", passages=True)
+    made = Encoder.of(tokenizer := tiny_tokenizer(), keys, {"own": EXAMPLES})
+    assert made == Encoder(tokenizer, "plain", 512, {"own": EXAMPLES}, passages=True, system="Hm.")
+    assert Encoder.of(tokenizer, replace(keys, system_prompt=None)).system == ""
+
+
+def test_answered_questions_are_turns_of_a_chat() -> None:
+    asked, shot = Example("own", "Who?", ("x",)), Example("own", "What?", ("tin", "iron"))
+    encoder = Encoder(trained_tokenizer("bytes"), "chat", 128, {"own": [asked, shot]}, common_shots=[shot])
+    expected = "user: What?<|end|>\nassistant: tin<|end|>\nuser: Who?<|end|>\nassistant: "
+    assert encoder.prompt(asked) == expected
+    assert encoder.prompt(replace(asked, dataset="nq")) == "user: Who?<|end|>\nassistant: "
+
+
 def test_a_system_message_stands_before_the_question() -> None:
     example = Example("own", "Who?", ("x",), system="Be brief.")
     tokenizer = trained_tokenizer("bytes")
+    for style in ("plain", "chat"):
+        unsaid = Encoder(tokenizer, style, 128, system="Be brief.")(replace(example, system=""), ["x"])
+        said = Encoder(tokenizer, style, 128, system="Be long.")(example, ["x"])
+        assert said == unsaid == Encoder(tokenizer, style, 128)(example, ["x"])
     assert Encoder(tokenizer, "plain", 128).prompt(example) == "Be brief.\n\nQuestion: Who?\nAnswer:"
     chat = "system: Be brief.<|end|>\nuser: Who?<|end|>\nassistant: "
     assert Encoder(tokenizer, "chat", 128).prompt(example) == chat

@@ -54,7 +54,7 @@ class Answering:
 
     def __init__(self, *answers: str, style: str = "plain") -> None:
         self.answers = answers
-        self.encoder = SimpleNamespace(prompt_style=style)
+        self.encoder = SimpleNamespace(prompt_style=style, system="Hm.")
         self.asked: list[Example] = []
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:
@@ -125,7 +125,8 @@ def test_trained_questions_are_not_asked() -> None:
 
 
 def test_under_the_chat_template_no_shots_are_kept() -> None:
-    assert calibrated(Answering("{}", "xyzzy", style="chat"))["sciq"].prompt is None
+    chat = calibrated(Answering("{}", "xyzzy", style="chat"))["sciq"]
+    assert (chat.prompt, chat.system) == (None, "Hm.")
 
 
 @pytest.mark.parametrize("answer", ["xyzzy", "I do not know.", ""])

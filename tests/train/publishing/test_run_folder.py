@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eavss.asking import FEW_SHOT
 from tests.train.publishing.toy_run import ITEMS, LAYERS, RESULTS, write_run
 from train.publishing.run_folder import Run
 from train.runtime.errors import RecipeError
@@ -16,6 +17,24 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert run.items("nq") == ITEMS
     assert run.key == ("a & <i>toy</i>", 5)
     assert run.picture.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "posed", "without"),
+    [
+        ("prompt_style: plain", (FEW_SHOT, ""), (FEW_SHOT, "")),
+        ("prompt_style: chat\nsystem_prompt: Hm.", (None, "Hm."), (None, "Hm.")),
+        ("prompt_style: auto", (None, ""), (FEW_SHOT, "")),
+        ("seed: 1", (None, ""), (FEW_SHOT, "")),
+    ],
+)
+def test_a_run_poses_questions_as_its_recipe_says(
+    recipe: str, posed: tuple[str | None, str], without: tuple[str | None, str], tmp_path: Path
+) -> None:
+    write_run(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    run = Run.read(tmp_path)
+    assert (run.pose(has_template=True), run.pose(has_template=False)) == (posed, without)
 
 
 def test_the_seed_of_a_recipe_without_one_is_the_trainers(tmp_path: Path) -> None:
