@@ -11,12 +11,40 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from data.text import require_texts
+from eavss.selectors import check_layers
+from train.model.source import count_blocks, require_base
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse, read
+from train.runtime.command import answer_early, exit_status
+from train.runtime.distributed import from_main, on_main_process, say
+from train.runtime.files import write_json_lines, write_text
+
+
+def check(argv: Sequence[str] | None = None) -> None:
+    """Check the command line and the recipe, and that there is what they name: the model, its blocks, and the data.
+
+    Raises:
+        RecipeError, DataError, EavssError, ModelError: see `train.recipe.parse.read`; or something is missing.
+    """
+    args, _ = read(argv)
+    require_base(args.base_model)
+    if args.layers is not None and (total := count_blocks(args.base_model)) is not None:
+        check_layers(args.layers, total)
+    args.source.require(args.dataset, to_train=True)
+    for name in args.evaluation.sets:
+        args.source.require(name, to_train=False)
+    require_texts(args.retention, args.datasets_root)
+
+
+if __name__ == "__main__":
+    answer_early(check)  # before the imports below, which take seconds
+
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from data.examples import Example
 from eavss.blocks import find_blocks
 from eavss.profile import LayerProfile
-from eavss.selectors import check_layers
 from train.batching.encoding import Encoder
 from train.declining.own_answers import OwnAnswer, own_answers, write_own_answers
 from train.declining.passages import answers_by_passage
@@ -37,13 +65,8 @@ from train.publishing.hub import HubRepo
 from train.publishing.publish import Export, hub_repo, push_run
 from train.publishing.report import comparison_table, write_results
 from train.publishing.run_folder import Results
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
 from train.recipe.provenance import command_line, recipe_text
 from train.resuming.finding import find_checkpoint, is_finished
-from train.runtime.command import exit_status
-from train.runtime.distributed import from_main, on_main_process, say
-from train.runtime.files import write_json_lines, write_text
 from train.runtime.hardware import choose_dtype
 from train.runtime.output_lock import only_writer
 from train.selection.layers_file import LayersRecord, layers_record, write_profile
@@ -193,6 +216,7 @@ def _banner(title: str) -> None:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line and run the job, or the rest of it, as the only one in its output folder."""
+    check(argv)
     args, training = parse(argv)
     with only_writer(Path(str(training.output_dir))):
         recipe = recipe_text(args, training)

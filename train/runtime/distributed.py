@@ -5,13 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import torch.distributed
-from torch import Tensor
 from tqdm import tqdm
 
 from train.runtime.errors import single_line
+
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,15 +65,19 @@ def fail(message: str) -> int:
 
 def _place() -> tuple[int, int]:
     """Return this process's rank and the number of ranks."""
+    import torch.distributed  # imported where it is used, so that what only prints does not wait for torch
+
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
 
 
-def on_any_rank(flag: bool, device: torch.device) -> bool:
+def on_any_rank(flag: bool, device: "torch.device") -> bool:
     """Return whether the flag is set on some rank; every rank must call this."""
     if _place()[1] == 1:
         return flag
+    import torch.distributed
+
     found = torch.tensor(float(flag), device=device)
     torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
     return bool(found)
@@ -86,6 +91,8 @@ def from_main(function: Callable[[], Result]) -> Result:
     rank, world = _place()
     if world == 1:
         return function()
+    import torch.distributed
+
     box: list[Any] = [None, None]
     if rank == 0:
         try:
@@ -106,18 +113,22 @@ def from_each(value: Result) -> list[Result]:
     world = _place()[1]
     if world == 1:
         return [value]
+    import torch.distributed
+
     values: list[Any] = [None] * world
     torch.distributed.all_gather_object(values, value)
     return values
 
 
-def join_bytes(tensor: Tensor, device: torch.device) -> None:
+def join_bytes(tensor: "torch.Tensor", device: "torch.device") -> None:
     """Give each rank, in place, the bytes that other ranks have and that are 0 in its own tensor.
 
     Args:
         tensor: contiguous, on the CPU. A byte is 0 or the same on every rank.
         device: of the ranks' communication.
     """
+    import torch.distributed
+
     for part in tensor.view(-1).view(torch.uint8).split(_MESSAGE):
         moved = part.to(device, copy=True)
         torch.distributed.all_reduce(moved, torch.distributed.ReduceOp.MAX)

@@ -1,0 +1,18 @@
+"""Set the libraries up for a process of ours: its share of the cores, patience with the Hub, and who may print."""
+
+import datasets
+import transformers
+
+from train.runtime.distributed import is_main_process
+from train.runtime.hardware import prepare_process
+from train.runtime.hub_client import bound_requests
+
+
+def prepare_libraries() -> None:
+    """Set the libraries up; show the progress bars of one rank only, and none for reading files."""
+    bound_requests()
+    prepare_process()
+    datasets.disable_progress_bars()
+    if not is_main_process():
+        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.set_verbosity_error()
