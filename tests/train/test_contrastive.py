@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import TrainerControl, TrainerState
 
+from data.places import SAMPLES
 from tests.toys import arguments
 from train import contrastive
 from train.recipe.arguments import REPOSITORY
@@ -54,7 +55,10 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(
         (["--model_name_or_path", "outputs/models/none"], "no folder outputs/models/none"),
         (["--layers", "1", "4"], r"layers: \[4\] lie outside the model's blocks, which are 0 to 3"),
         (["--evaluate_on", "nq", "--datasets_root", "none"], "no file none/truthfulqa"),
-        (["--retention", "sst2"], "no file .*nyu-mll/glue/sst2"),
+        (
+            ["--retention", "sst2", "--datasets_root", str(SAMPLES), "--evaluation_split", "validation"],
+            "no file .*nyu-mll/glue/sst2",
+        ),
         (["--evaluation_split", "test"], "evaluation_split: truthfulqa has no test split"),
     ],
 )

@@ -19,6 +19,7 @@ from train.evaluation.records import Carried, Kept
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import on_main_process, say
 from train.runtime.files import write_text
+from train.runtime.stages import clock
 
 POOLED = "pooled"
 
@@ -42,6 +43,7 @@ def calibration_questions(
     return sorted(free, key=lambda example: hash_fraction(f"calibration {example.question}"))[:count]
 
 
+@clock.stage("calibration")
 def calibrate_sets(
     free: FreeAnswers | None,
     benchmarks: Sequence[Benchmark],
@@ -98,6 +100,7 @@ def _calibrate(name: str, answered: Sequence[Judged], prompt_style: str) -> Cali
     return calibrate(confidences, right, len(answered), prompt=prompt, dataset=name, fitted=fit_answers(attempted))
 
 
+@clock.stage("calibration")
 def answer_evaluated(
     free: FreeAnswers | None, benchmarks: Sequence[Benchmark], calibrations: Mapping[str, Calibration]
 ) -> dict[str, list[Judged]]:

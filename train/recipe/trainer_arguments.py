@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ def make_training(dtype: Dtype, given: Mapping[str, object]) -> TrainingArgument
         "use_cpu": not torch.accelerator.is_available(),
         "bf16": choose_dtype(dtype) is torch.bfloat16,
         "report_to": "none",
+        "disable_tqdm": not sys.stderr.isatty(),
     }
     values |= given
     if "RANK" not in os.environ and values.pop("deepspeed", None):

@@ -20,6 +20,8 @@ Arguments = ParamSpec("Arguments")
 
 # Bytes that are sent at once.
 _MESSAGE = 1 << 26
+# Seconds after which it is worth a line that something is done.
+_LONG = 5.0
 # What a rank does after its share of common work, until all ranks have done theirs.
 _joins: list[Callable[[], None]] = []
 
@@ -49,6 +51,12 @@ def say(text: str = "") -> None:
     """Print on rank 0 only."""
     if is_main_process():
         print(text, flush=True)
+
+
+def say_duration(what: str, seconds: float) -> None:
+    """Say what has taken more than five seconds, where no bar shows it because nobody reads on a terminal."""
+    if seconds > _LONG and not sys.stderr.isatty():
+        say(f"{what}: {seconds:.0f} s")
 
 
 def fail(message: str) -> int:
@@ -153,9 +161,12 @@ def map_sharded(function: Callable[[Item], Result], items: Sequence[Item], descr
     if not items:
         return []
     rank, world = _place()
-    mine = [function(item) for item in tqdm(items[rank::world], desc=description, disable=rank != 0)]
+    start = time.perf_counter()
+    # None shows the bar where it is read on a terminal.
+    mine = [function(item) for item in tqdm(items[rank::world], desc=description, disable=None if rank == 0 else True)]
     for join in _joins:
         join()
+    say_duration(description, time.perf_counter() - start)
     if world == 1:
         return mine
     parts = from_each(mine)

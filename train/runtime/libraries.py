@@ -1,5 +1,7 @@
 """Set the libraries up for a process of ours: its share of the cores, patience with the Hub, and who may print."""
 
+import sys
+
 import datasets
 import transformers
 
@@ -9,10 +11,11 @@ from train.runtime.hub_client import bound_requests
 
 
 def prepare_libraries() -> None:
-    """Set the libraries up; show the progress bars of one rank only, and none for reading files."""
+    """Set the libraries up; progress bars are shown by one rank, on a terminal, and none for reading files."""
     bound_requests()
     prepare_process()
     datasets.disable_progress_bars()
-    if not is_main_process():
+    if not is_main_process() or not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
+    if not is_main_process():
         transformers.utils.logging.set_verbosity_error()
