@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.judge import VERDICTS
+from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.runtime.command import Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
@@ -55,7 +56,7 @@ def check() -> None:
     """Check the command line with the run's recipe, where the folder has one."""
     options, words = read_options()
     if (recipe := options.run / "recipe.yaml").is_file():
-        read(["--config", str(recipe), *words])
+        check_recipe(["--config", str(recipe), *words])
 
 
 if __name__ == "__main__":

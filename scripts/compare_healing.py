@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
 from eavss.selectors import check_layers
+from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.recipe.settings import LoraSettings
 from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import say
@@ -51,7 +52,7 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
 
 
 if __name__ == "__main__":
-    answer_early(lambda: read(read_options()[1]))  # before the imports below, which take seconds
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 

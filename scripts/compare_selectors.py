@@ -27,8 +27,9 @@ from statistics import fmean
 
 from data.sets import SETS
 from eavss.selectors import check_layers, count_to_select
+from train.inputs import check_recipe
 from train.recipe.arguments import REPOSITORY, EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
@@ -81,9 +82,8 @@ def recipe_words(options: argparse.Namespace, words: list[str], folder: str) -> 
 
 def check() -> None:
     """Check the command line with each recipe."""
-    options, words = read_options()
-    for each in recipe_words(options, words, "outputs").values():
-        read(each)
+    for each in recipe_words(*read_options(), folder="outputs").values():
+        check_recipe(each)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from eavss.choices import CRITERIA, Criterion
 from eavss.selectors import check_layers
+from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.runtime.command import Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
@@ -39,7 +40,7 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
 
 
 if __name__ == "__main__":
-    answer_early(lambda: read(read_options()[1]))  # before the imports below, which take seconds
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 

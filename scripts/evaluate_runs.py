@@ -15,8 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.runtime.command import Parser, answer_early, exit_status
 from train.runtime.distributed import from_main, is_main_process, say
 from train.runtime.errors import RecipeError
@@ -37,7 +38,7 @@ def check() -> None:
     """Check the command line with the first run's recipe, where the folder has one."""
     options, words = read_options()
     if (recipe := options.runs[0] / "recipe.yaml").is_file():
-        read(["--config", str(recipe), *words])
+        check_recipe(["--config", str(recipe), *words])
 
 
 if __name__ == "__main__":

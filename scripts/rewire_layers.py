@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from eavss.choices import REWIRING_KINDS
+from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.recipe.settings import EvaluationSettings
 from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import is_main_process, say
@@ -50,7 +51,7 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
 
 
 if __name__ == "__main__":
-    answer_early(lambda: read(read_options()[1]))  # before the imports below, which take seconds
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.files import check_writable, write_json
@@ -38,7 +39,7 @@ def _check_output(json: Path | None, items: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    answer_early(lambda: read(read_options()[1]))  # before the imports below, which take seconds
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 from transformers import TrainingArguments, set_seed
 

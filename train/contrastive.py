@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from train.inputs import check_inputs
+from train.inputs import check_inputs, check_recipe
 from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.runtime.command import answer_early, exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.files import write_json_lines, write_text
@@ -21,7 +21,7 @@ from train.runtime.files import write_json_lines, write_text
 
 def check(argv: Sequence[str] | None = None) -> None:
     """Check the command line and the recipe, and that there is what they name."""
-    check_inputs(read(argv)[0])
+    check_inputs(check_recipe(argv))
 
 
 if __name__ == "__main__":

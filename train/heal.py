@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import cast
 
 from eavss.selectors import check_layers
+from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse, read
+from train.recipe.parse import parse
 from train.runtime.command import Parser, answer_early, exit_status
 from train.runtime.distributed import from_main, on_main_process, say
 from train.runtime.option_types import file_size, not_negative, positive
@@ -37,7 +38,7 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
 
 
 if __name__ == "__main__":
-    answer_early(lambda: read(read_options()[1]))  # before the imports below, which take seconds
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 from peft import PeftModel
 from transformers import TrainingArguments, set_seed

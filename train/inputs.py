@@ -1,9 +1,27 @@
 """Look for what a recipe names, the model, its blocks and the data, before the libraries that compute are imported."""
 
+from collections.abc import Sequence
+
+from data.places import locate_own
+from data.sets import ALL, SETS
 from data.text import require_texts
 from eavss.selectors import check_layers
 from train.model.source import count_blocks, require_base
 from train.recipe.arguments import EavssArguments
+from train.recipe.parse import read
+
+
+def check_recipe(words: Sequence[str] | None = None) -> EavssArguments:
+    """Read a recipe and the command line, and look for the own data that they name; return our own arguments.
+
+    Raises:
+        RecipeError: see `train.recipe.parse.parse`.
+        DataError: `dataset` is neither a set, nor a file that is there, nor a Hub id.
+    """
+    args, _ = read(words)
+    if args.dataset not in (*SETS, ALL):
+        locate_own(args.dataset, args.datasets_root)
+    return args
 
 
 def check_inputs(args: EavssArguments) -> None:

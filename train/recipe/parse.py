@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
-from data.places import locate_own
-from data.sets import ALL, SETS
 from train.recipe.arguments import NO_RETENTION, REPOSITORY, EavssArguments
 from train.recipe.plain_values import check_fields, check_named, check_plain
 from train.recipe.trainer_checks import check_values
@@ -38,7 +36,6 @@ def parse(argv: Sequence[str] | None = None) -> "tuple[EavssArguments, TrainingA
 
     Raises:
         RecipeError: a key is misspelt, repeated or missing, or a value has the wrong type, choice or range.
-        DataError: there is no such data set.
     """
     args, given = read(argv)
     from train.recipe.trainer_arguments import make_training  # imports torch and transformers, so after the checks
@@ -61,8 +58,6 @@ def read(argv: Sequence[str] | None = None) -> tuple[EavssArguments, dict[str, A
     if deepspeed:
         values["deepspeed"] = _check_deepspeed(deepspeed) if "RANK" in os.environ else deepspeed
     check_values(values)
-    if args.dataset not in (*SETS, ALL):
-        locate_own(args.dataset, args.datasets_root)
     return replace(args, retention=[]) if args.retention == NO_RETENTION else args, values
 
 
