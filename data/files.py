@@ -9,9 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from data.errors import DataError, first_line
 
 Row = dict[str, Any]
@@ -29,6 +26,8 @@ def file_rows(path: Path) -> list[NumberedRow]:
     Raises:
         DataError: the file cannot be read, is broken, or holds no rows; the message names the file and the row.
     """
+    import pyarrow as pa  # imported where a file is read, so that what only names the sets does not wait for it
+
     try:
         rows = list(READERS[path.suffix](path))
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
@@ -44,6 +43,8 @@ class _RowError(ValueError):
 
 
 def _parquet_rows(path: Path) -> Iterator[NumberedRow]:
+    import pyarrow.parquet as pq
+
     # From an open file: pyarrow's reader of paths also takes folder names such as a=b for columns.
     with path.open("rb") as file, pq.ParquetFile(file) as parquet:
         names = parquet.schema_arrow.names

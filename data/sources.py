@@ -1,30 +1,22 @@
-"""Load rows from the Hub, a local mirror in Hub layout, the samples that ship, or a user's own file."""
+"""Load examples from the Hub, a local mirror in Hub layout, the samples that ship, or a user's own file."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Literal, TypeVar
-
-import datasets
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
-from huggingface_hub.utils import validate_repo_id
 
 from data import preferences, questions
 from data.dataset import DataSet
-from data.errors import DataError, first_line
+from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
-from data.files import READERS, NumberedRow, Row, file_rows
+from data.files import NumberedRow, Row
+from data.places import hub_layout_rows, locate, locate_own, own_rows
 from data.sets import ALL, SETS
-
-SAMPLES = Path(__file__).parent / "samples"
 
 # Which split of a set with several is evaluated on.
 EvaluationSplit = Literal["test", "validation"]
 
 T = TypeVar("T")
-
-_UNREADABLE = (datasets.exceptions.DatasetGenerationError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -85,6 +77,23 @@ class DataSource:
             return self.split(dataset).evaluation
         return self.converted(known, self.evaluated_split(known), known.examples)
 
+    def require(self, dataset: str, *, to_train: bool) -> None:
+        """Refuse a data set that is not there, as far as that can be told without the Hub and without reading rows.
+
+        Args:
+            to_train: it is trained on, too, and not just evaluated on.
+
+        Raises:
+            DataError: there is no such set, or a file of it is missing.
+        """
+        if dataset not in (*SETS, ALL):
+            locate_own(dataset, self.root)
+            return
+        for known in SETS.values() if dataset == ALL else [SETS[dataset]]:
+            train = [known.train_split] if to_train or self.validation_share else []
+            for split in (*train, self.evaluated_split(known)):
+                locate(known.hub_id, known.config, split, self.root)
+
     def split(self, dataset: str) -> Split:
         """Load the training and evaluation examples of `dataset`.
 
@@ -97,7 +106,7 @@ class DataSource:
         if dataset in SETS:
             split = self._split_of_set(SETS[dataset])
         else:
-            rows, where = _own_rows(dataset, self.root)
+            rows, where = own_rows(dataset, self.root)
             found = _converted(lambda counted: _own_examples(counted, dataset), rows, where)
             split = _require_both(_split_by_hash(found, self.evaluation_share), where)
         if not self.validation_share:
@@ -181,68 +190,9 @@ def _converted(convert: Callable[[Iterable[Row]], list[T]], rows: Iterable[Numbe
         raise DataError(f"{place}: a value is missing, or not of the type that this set's columns have") from None
 
 
-def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
-    """Return the numbered rows of one split, and the name of their place for messages.
-
-    Args:
-        root: as in `DataSource`.
-
-    Raises:
-        DataError: there is no such file or split, or it cannot be read.
-    """
-    if root is None:
-        return _hub_rows(hub_id, config, split), f"{hub_id} ({config}, {split})"
-    folder = SAMPLES if root == "samples" else Path(root)
-    path = folder / hub_id / config / f"{split}.parquet"
-    if not path.is_file():
-        if split == "test" and path.with_stem("validation").is_file():
-            raise DataError(f"no file {path}: to evaluate on the validation split, set evaluation_split: validation")
-        raise DataError(
-            f"no file {path}: datasets_root {root!r} should be 'samples' or a folder that holds "
-            "<owner>/<name>/<config>/<split>.parquet"
-        )
-    return file_rows(path), str(path)
-
-
 def _own_examples(rows: Iterable[Row], name: str) -> list[Example]:
     """Read a user's own rows: questions with right answers alone, or preferences."""
     rows = iter(rows)
     first = next(rows, {})
     kind = questions if questions.ANSWERS in first else preferences
     return kind.examples(chain([first], rows), name)
-
-
-def _own_rows(dataset: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
-    path = Path(dataset)
-    if path.suffix in READERS:
-        if not path.is_file():
-            raise DataError(f"dataset: no file {path}")
-        return file_rows(path), str(path)
-    if dataset.count("/") != 1 or not _is_hub_id(dataset):
-        raise DataError(
-            f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a .jsonl, .json or .parquet file, "
-            "nor a Hub id such as trl-lib/ultrafeedback_binarized"
-        )
-    if root is None:
-        return _hub_rows(dataset, None, "train"), f"{dataset} (train)"
-    return hub_layout_rows(dataset, "default", "train", root)
-
-
-def _is_hub_id(name: str) -> bool:
-    """Return whether the Hub may have a set of this name. `load_dataset` would take ../x for a folder."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
-
-
-def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[NumberedRow]:
-    try:
-        return enumerate(datasets.load_dataset(hub_id, config, split=split), start=1)
-    except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError, HTTPError) as error:
-        where = f"{hub_id} (config {config or 'default'}, split {split})"
-        raise DataError(
-            f"{where} cannot be loaded from the Hub: {first_line(error.__cause__ or error)}; without a connection, set "
-            "datasets_root to a folder in Hub layout or to 'samples'"
-        ) from None

@@ -7,11 +7,32 @@
 - SST-2 (Socher et al., 2013) in GLUE, https://huggingface.co/datasets/nyu-mll/glue: phrases on films, 1 if positive.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from data.errors import DataError
-from data.sources import hub_layout_rows
+from data.places import hub_layout_rows, locate
+
+# Where each set is: its id and config on the Hub, and the split that is read.
+_PLACES = {
+    "wikitext": ("Salesforce/wikitext", "wikitext-2-v1", "validation"),
+    "lambada": ("EleutherAI/lambada_openai", "default", "test"),
+    "sst2": ("nyu-mll/glue", "sst2", "validation"),
+}
+
+
+def require_texts(names: Iterable[str], root: str | None) -> None:
+    """Refuse a set whose file is missing, before anything is read.
+
+    Args:
+        names: `wikitext`, `lambada`, `sst2` and what begins with one of these names.
+        root: as for `load_wikitext`.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    for name in names:
+        locate(*_PLACES[name.partition("_")[0]], root)
 
 
 def load_wikitext(root: str | None) -> str:
@@ -23,7 +44,7 @@ def load_wikitext(root: str | None) -> str:
     Raises:
         DataError: the split cannot be read, holds no text, or a row is not text.
     """
-    rows = _rows("Salesforce/wikitext", "wikitext-2-v1", "validation", {"text": str}, root)
+    rows = _rows("wikitext", {"text": str}, root)
     text = "".join(row["text"] for _, row in rows)
     if not text.strip():
         raise DataError("Salesforce/wikitext (wikitext-2-v1, validation) holds no text")
@@ -42,7 +63,7 @@ def load_lambada(root: str | None) -> list[tuple[str, str]]:
         DataError: the split cannot be read, or a row is not two words or more.
     """
     passages = []
-    for place, row in _rows("EleutherAI/lambada_openai", "default", "test", {"text": str}, root):
+    for place, row in _rows("lambada", {"text": str}, root):
         before, _, word = row["text"].rpartition(" ")
         if not before.strip() or not word:
             raise DataError(f"{place}: the text {row['text']!r} has no last word after a space and a beginning")
@@ -60,18 +81,16 @@ def load_sst2(root: str | None) -> list[tuple[str, int]]:
         DataError: the split cannot be read, or a label is not 0 or 1.
     """
     phrases = []
-    for place, row in _rows("nyu-mll/glue", "sst2", "validation", {"sentence": str, "label": int}, root):
+    for place, row in _rows("sst2", {"sentence": str, "label": int}, root):
         if row["label"] not in (0, 1):
             raise DataError(f"{place}: label is {row['label']}, where 0 (negative) or 1 (positive) would be right")
         phrases.append((row["sentence"], row["label"]))
     return phrases
 
 
-def _rows(
-    hub_id: str, config: str, split: str, columns: Mapping[str, type], root: str | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(name: str, columns: Mapping[str, type], root: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each row with its place, after checking that its columns are there and of their types."""
-    rows, where = hub_layout_rows(hub_id, config, split, root)
+    rows, where = hub_layout_rows(*_PLACES[name], root)
     for number, row in rows:
         place = f"{where}: row {number}"
         for column, kind in columns.items():

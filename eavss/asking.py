@@ -28,8 +28,6 @@ SHOTS = (
 )
 
 
-# How a model that is trained to decline says so.
-WORDINGS = ("I don't know", "I don't know the answer", "I'm not sure", "I am not sure")
 # What asks the model to decline, and the questions that show how. They stand second and fifth among the others.
 ASK_TO_DECLINE = "Answer the question. If you are not sure of the answer, say: I don't know."
 _DECLINED = (

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from eavss.choices import SHARES
 from eavss.errors import EavssError
 from eavss.reliability import (
     auroc,
@@ -26,8 +27,6 @@ from eavss.reliability import (
 Kind = Literal["summed", "per_token", "first_token", "least_token"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PROBE: Literal["probe"] = "probe"
-# The shares of right answers that a shipped threshold may keep, in per cent.
-SHARES = (60, 80, 90)
 
 
 class Confidence(NamedTuple):

@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +10,11 @@ from torch.nn import functional as F
 
 from eavss.batches import Batch
 from eavss.blocks import ONE_LOGIT, capture_block_input, capture_block_outputs, find_blocks
+from eavss.choices import Criterion
 from eavss.errors import EavssError
 from eavss.records import LayerScores
 from eavss.selectors import count_to_select
 from eavss.surgery import skip_blocks
-
-Criterion = Literal["avss", "avss_scale_free", "block_influence", "angular", "perplexity", "last", "random"]
-CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 
 
 def count_to_remove(share: float, total: int) -> int:

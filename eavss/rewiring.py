@@ -8,18 +8,17 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Literal, cast, get_args
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedConfig
 
 from eavss.blocks import find_blocks, replace_forward
+from eavss.choices import Rewiring
 from eavss.errors import EavssError
 from eavss.selectors import check_layers
 
-Rewiring = Literal["skipped", "reversed", "shuffled", "centre_repeated", "parallel", "looped_parallel"]
-REWIRINGS: tuple[Rewiring, ...] = get_args(Rewiring)
 Step = tuple[int, ...]
 
 

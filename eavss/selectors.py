@@ -5,12 +5,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, get_args
 
 from eavss.errors import EavssError
 from eavss.records import LayerScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Selector = Literal[
     "eavss", "hsav", "avss", "block_influence", "probe", "first", "middle", "last", "random", "all", "cost_aware"
@@ -58,7 +59,7 @@ def select_layers(
     form: Form = "contrast",
     estimator: Estimator = "paper",
     seed: int = 0,
-    draws: Tensor | None = None,
+    draws: "Tensor | None" = None,
 ) -> list[int]:
     """Return the sorted indices of the blocks that `selector` selects.
 
@@ -127,7 +128,7 @@ def _highest(scores: list[float], count: int) -> list[int]:
     return sorted(sorted(range(len(scores)), key=lambda layer: (scores[layer], layer), reverse=True)[:count])
 
 
-def cheapest_equal(draws: Tensor, count: int) -> list[int]:
+def cheapest_equal(draws: "Tensor", count: int) -> list[int]:
     """Return the cheapest of the choices that the bootstrap cannot tell from the best one.
 
     The cost of a choice depends on its lowest block, where the backward pass ends and training starts

@@ -18,19 +18,39 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from eavss.choices import SHARES
+from train.runtime.command import Parser, answer_early, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.runtime.option_types import port_number
+
+
+def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("questions", nargs="*")
+    parser.add_argument("--keep", type=int, choices=SHARES, default=80)
+    parser.add_argument("--dataset")
+    parser.add_argument("--passage", default="")
+    parser.add_argument("--trust_remote_code", action="store_true")
+    parser.add_argument("--web", action="store_true")
+    parser.add_argument("--port", type=port_number, default=7860)
+    return parser.parse_intermixed_args(argv)
+
+
+if __name__ == "__main__":
+    answer_early(read_options)  # before the imports below, which take seconds
+
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from eavss.asking import Answer, Pose, ask
-from eavss.confidence import SHARES, Calibration
+from eavss.confidence import Calibration
 from train.model.loading import load_adapter, read_model
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import find_adapter
 from train.publishing.run_folder import Run
-from train.runtime.command import Parser, exit_status
-from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
-from train.runtime.option_types import port_number
 
 _WIDTH = 44
 
@@ -154,20 +174,6 @@ def _verdict(pair: Pair, answer: Answer) -> str:
     if pair.calibration is None:
         return "not calibrated"
     return "declined" if answer.declined else "answered"
-
-
-def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser(__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("questions", nargs="*")
-    parser.add_argument("--keep", type=int, choices=SHARES, default=80)
-    parser.add_argument("--dataset")
-    parser.add_argument("--passage", default="")
-    parser.add_argument("--trust_remote_code", action="store_true")
-    parser.add_argument("--web", action="store_true")
-    parser.add_argument("--port", type=port_number, default=7860)
-    return parser.parse_intermixed_args(argv)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -10,15 +10,38 @@ evaluation questions, which shows what the thresholds keep there, and on sets th
 `eavss.asking.ask` uses the file.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
+from data.judge import VERDICTS
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import RecipeError, require
+from train.runtime.files import check_writable, write_json
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--adapter")
+    own.add_argument("--json", type=Path)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
+
 from transformers import TrainingArguments, set_seed
 
-from data.judge import VERDICTS
 from train.evaluation.answered import Judged, shares
 from train.evaluation.benchmarks import asked_freely, load_benchmarks
 from train.evaluation.calibration import (
@@ -34,12 +57,6 @@ from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import is_main_process, say
-from train.runtime.errors import RecipeError, require
-from train.runtime.files import check_writable, write_json
 
 
 class Figures(TypedDict):
@@ -101,11 +118,7 @@ def asked_table(answers: dict[str, list[Judged]]) -> str:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, calibrate, and write the figures."""
-    own = Parser(__doc__)
-    own.add_argument("--adapter")
-    own.add_argument("--json", type=Path)
-    options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
+    options, recipe = read_options(argv)
     figures = main(*parse(recipe), options.adapter)
     if is_main_process() and options.json:
         write_json(options.json, figures)

@@ -8,28 +8,49 @@ the figures. A cut that is in the file already is not measured again. Takes the 
 --datasets_root, --eval_limit, --free_answers, --retention and --retention_limit.
 """
 
+import argparse
 import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from eavss.choices import CRITERIA, Criterion
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
+from train.runtime.records import read_record
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--by", choices=CRITERIA, nargs="+", default=list(CRITERIA))
+    own.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.4])
+    own.add_argument("--json", type=Path, required=True)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    outside = [share for share in options.shares if not 0 < share < 1]
+    if outside:
+        raise RecipeError(f"--shares: {outside[0]} should be above 0 and below 1; 0.25 is a quarter of the blocks")
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
+
 from transformers import TrainingArguments, set_seed
 
 from eavss.blocks import find_blocks
-from eavss.pruning import CRITERIA, Criterion
 from eavss.surgery import remove_blocks
 from scripts.cut_layers import Chooser
 from train.evaluation.retained import Kept, Yardstick, average_kept, shown
 from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
-from train.runtime.files import write_json
-from train.runtime.records import read_record
 
 
 class CutFigures(TypedDict):
@@ -124,15 +145,7 @@ def cut_table(cuts: Sequence[CutFigures]) -> str:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, measure, and print the table."""
-    own = Parser(__doc__)
-    own.add_argument("--by", choices=CRITERIA, nargs="+", default=list(CRITERIA))
-    own.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.4])
-    own.add_argument("--json", type=Path, required=True)
-    options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
-    outside = [share for share in options.shares if not 0 < share < 1]
-    if outside:
-        raise RecipeError(f"--shares: {outside[0]} should be above 0 and below 1; 0.25 is a quarter of the blocks")
+    options, recipe = read_options(argv)
     wanted = [(by, share) for share in options.shares for by in options.by]
     say(cut_table(main(*parse(recipe), wanted, options.json)))
 

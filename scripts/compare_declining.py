@@ -25,11 +25,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.judge import VERDICTS
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError, require
+from train.runtime.files import check_writable
+
+_RIVALS = ("rtuning", "truthrl")
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    parser = Parser(__doc__)
+    parser.add_argument("run", type=Path, metavar="FOLDER")
+    parser.add_argument("--rivals", nargs="+", choices=_RIVALS, default=["rtuning"])
+    parser.add_argument("--grpo_steps", type=int)
+    parser.add_argument("--grpo_learning_rate", type=float, default=1e-4)
+    options, words = parser.parse_known_args(argv)
+    if "--output_dir" not in words:
+        raise RecipeError("command line: --output_dir should name a folder for the rivals' adapters")
+    require(options.grpo_steps is None or options.grpo_steps > 0, "--grpo_steps", options.grpo_steps, "1 or more")
+    require(options.grpo_learning_rate > 0, "--grpo_learning_rate", options.grpo_learning_rate, "above 0")
+    return options, words
+
+
+def check() -> None:
+    """Check the command line with the run's recipe, where the folder has one."""
+    options, words = read_options()
+    if (recipe := options.run / "recipe.yaml").is_file():
+        check_recipe(["--config", str(recipe), *words])
+
+
+if __name__ == "__main__":
+    answer_early(check)  # before the imports below, which take seconds
+
 from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
-from data.judge import VERDICTS
-from eavss.asking import WORDINGS
+from eavss.choices import WORDINGS
 from train.batching.encoding import Encoder
 from train.comparison.runs import Run
 from train.comparison.trl_grpo import SAMPLES, SampleCosts, asked_rows, train_ternary
@@ -40,15 +76,8 @@ from train.evaluation.free_answers import FreeAnswers, asking_encoder
 from train.model.adapter_files import save_adapter
 from train.model.loading import load_adapter, load_whole
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
 from train.recipe.trainer_arguments import with_values
-from train.runtime.command import Parser, exit_status
-from train.runtime.distributed import say
-from train.runtime.errors import RecipeError, require
-from train.runtime.files import check_writable
 
-_RIVALS = ("rtuning", "truthrl")
 _WORDING = WORDINGS[0]
 # The figures of the table, and the widths of their columns.
 _COLUMNS = (*((verdict, 10) for verdict in VERDICTS), ("auroc", 12), ("wrong_at_60", 12))
@@ -170,22 +199,13 @@ def command(argv: Sequence[str] | None) -> None:
     Raises:
         RecipeError: the folder is not a finished run's, or is the one to write to; or a rival cannot begin.
     """
-    parser = Parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="FOLDER")
-    parser.add_argument("--rivals", nargs="+", choices=_RIVALS, default=["rtuning"])
-    parser.add_argument("--grpo_steps", type=int)
-    parser.add_argument("--grpo_learning_rate", type=float, default=1e-4)
-    options, words = parser.parse_known_args(argv)
+    options, words = read_options(argv)
     run = Run.read(options.run)
     run.require_trusted("--trust_remote_code" in words)
-    if "--output_dir" not in words:
-        raise RecipeError("command line: --output_dir should name a folder for the rivals' adapters")
     args, training = parse(["--config", str(options.run / "recipe.yaml"), *words])
     check_writable("--output_dir", Path(str(training.output_dir)), folder=True)
     if Path(str(training.output_dir)).resolve() == options.run.resolve():
         raise RecipeError(f"--output_dir: {training.output_dir} holds the run itself; name another folder")
-    require(options.grpo_steps is None or options.grpo_steps > 0, "--grpo_steps", options.grpo_steps, "1 or more")
-    require(options.grpo_learning_rate > 0, "--grpo_learning_rate", options.grpo_learning_rate, "above 0")
     if "rtuning" not in options.rivals and not args.ask_to_decline:
         raise RecipeError("--rivals: truthrl needs a model that declines; add rtuning, or --ask_to_decline true")
     main(run, options, args, training)

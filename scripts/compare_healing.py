@@ -20,12 +20,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
+from eavss.selectors import check_layers
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.recipe.settings import LoraSettings
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
+from train.runtime.option_types import not_negative, positive, positive_number
+
+Method = Literal["lora", "last_blocks", "replaced_run"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--cut", type=Path, required=True)
+    own.add_argument("--methods", choices=METHODS, nargs="+", default=list(METHODS))
+    own.add_argument("--learning_rates", type=positive_number, nargs="+", default=[1e-3, 1e-4, 1e-4])
+    own.add_argument("--texts", type=positive, default=2000)
+    own.add_argument("--curve", type=not_negative, nargs="+", default=[0, 100, 200], metavar="STEP")
+    own.add_argument("--json", type=Path, required=True)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    if len(options.methods) != len(options.learning_rates):
+        raise RecipeError(f"--learning_rates: {len(options.learning_rates)} should be one for each method")
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
+
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from eavss.batches import TokenSequence, pad
 from eavss.blocks import find_blocks
 from eavss.pruning import angular_distances
-from eavss.selectors import check_layers
 from train.evaluation.retained import Yardstick, shown
 from train.healing.curve import Curve, Point
 from train.healing.students import Student, adapted_student, last_blocks_student, replaced_run_student
@@ -34,18 +67,8 @@ from train.healing.trainer import HealingTrainer
 from train.model.loading import choose_training_attention, load_whole
 from train.model.tokenizer import load_tokenizer
 from train.publishing.cutting import read_cut
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.recipe.settings import LoraSettings
 from train.recipe.trainer_arguments import with_values
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import say
-from train.runtime.errors import RecipeError
-from train.runtime.files import write_json
-from train.runtime.option_types import not_negative, positive, positive_number
 
-Method = Literal["lora", "last_blocks", "replaced_run"]
-METHODS: tuple[Method, ...] = get_args(Method)
 # Of the texts, to find the run across which they turn least.
 _TEXTS = 16
 
@@ -139,17 +162,7 @@ def curve_table(found: Sequence[HealingFigures]) -> str:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, compare, and print the curves."""
-    own = Parser(__doc__)
-    own.add_argument("--cut", type=Path, required=True)
-    own.add_argument("--methods", choices=METHODS, nargs="+", default=list(METHODS))
-    own.add_argument("--learning_rates", type=positive_number, nargs="+", default=[1e-3, 1e-4, 1e-4])
-    own.add_argument("--texts", type=positive, default=2000)
-    own.add_argument("--curve", type=not_negative, nargs="+", default=[0, 100, 200], metavar="STEP")
-    own.add_argument("--json", type=Path, required=True)
-    options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
-    if len(options.methods) != len(options.learning_rates):
-        raise RecipeError(f"--learning_rates: {len(options.learning_rates)} should be one for each method")
+    options, recipe = read_options(argv)
     say(curve_table(main(*parse(recipe), options)))
 
 

@@ -25,22 +25,12 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
-
 from data.sets import SETS
-from eavss.blocks import find_blocks
 from eavss.selectors import check_layers, count_to_select
-from train.comparison.cell_file import FLOPS, GRID, STEPS, Cell, CellFile, FinishedCell
-from train.comparison.plots import plot_comparison
-from train.comparison.selectors import summarise
-from train.comparison.tables import comparison_table
-from train.comparison.trials import Trials, parse_selector
-from train.model.loading import load_whole
-from train.model.tokenizer import load_tokenizer
+from train.inputs import check_recipe
 from train.recipe.arguments import REPOSITORY, EavssArguments
 from train.recipe.parse import parse
-from train.recipe.trainer_arguments import with_values
-from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json, write_whole
@@ -50,14 +40,69 @@ _SELECTORS = (
     *("eavss:contrast", "eavss:conditional", "cost_aware", "avss:paper", "block_influence", "probe"),
     *("first", "middle", "last", "all", *(f"random:{number}" for number in range(5))),
 )
-_GRID_RANDOM = 1000  # a random choice that is none of those above
-_GRID_SHARE = 0.25
 _FIXED = {
     "lr_scheduler_type": "constant_with_warmup",
     "save_strategy": "no",
     "logging_strategy": "no",
     "disable_tqdm": "true",
 }
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipes."""
+    parser = Parser(__doc__)
+    parser.add_argument("--datasets", nargs="+", default=["truthfulqa", "sciq", "triviaqa"])
+    parser.add_argument("--selectors", nargs="+", default=list(_SELECTORS))
+    parser.add_argument("--seeds", nargs="+", type=seed_number, default=[0, 1, 2])
+    parser.add_argument("--steps", type=positive, default=48)
+    parser.add_argument("--learning_rates", nargs="+", type=positive_number, default=[4e-4, 8e-4, 1.6e-3])
+    parser.add_argument("--cells", type=Path, required=True)
+    parser.add_argument("--report_only", action="store_true", help="sum up the finished cells, and train nothing")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options, words = parser.parse_known_args(argv)
+    for name in ("cells", "json", "plot"):
+        check_is_file(f"--{name}", getattr(options, name))
+    return options, words
+
+
+def recipe_words(options: argparse.Namespace, words: list[str], folder: str) -> dict[str, list[str]]:
+    """Return what each data set's recipe is read from: its file, what the comparison sets, and the command line."""
+    if clash := next((w for w in words if w.startswith("--") and w[2:] in (*_FIXED, "max_steps", "seed")), None):
+        raise RecipeError(f"command line: {clash} cannot be set, since the comparison sets it; see --help")
+    fixed = [word for key, value in _FIXED.items() for word in (f"--{key}", value)]
+    output = [] if "--output_dir" in words else ["--output_dir", folder]
+    found = {}
+    for dataset in options.datasets:
+        if not (path := REPOSITORY / "recipes" / f"{dataset}.yaml").is_file():
+            raise RecipeError(f"--datasets: there is no recipe for {dataset!r} in recipes/")
+        found[dataset] = ["--config", str(path), *fixed, *output, *words]
+    return found
+
+
+def check() -> None:
+    """Check the command line with each recipe."""
+    for each in recipe_words(*read_options(), folder="outputs").values():
+        check_recipe(each)
+
+
+if __name__ == "__main__":
+    answer_early(check)  # before the imports below, which take seconds
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+
+from eavss.blocks import find_blocks
+from train.comparison.cell_file import FLOPS, GRID, STEPS, Cell, CellFile, FinishedCell
+from train.comparison.plots import plot_comparison
+from train.comparison.selectors import summarise
+from train.comparison.tables import comparison_table
+from train.comparison.trials import Trials, parse_selector
+from train.model.loading import load_whole
+from train.model.tokenizer import load_tokenizer
+from train.recipe.trainer_arguments import with_values
+
+_GRID_RANDOM = 1000  # a random choice that is none of those above
+_GRID_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -151,17 +196,9 @@ def read_recipes(
     options: argparse.Namespace, words: list[str], folder: str
 ) -> dict[str, tuple[EavssArguments, TrainingArguments]]:
     """Read each data set's recipe with the words of the command line; it is evaluated on that set alone."""
-    clash = next((word for word in words if word.startswith("--") and word[2:] in (*_FIXED, "max_steps", "seed")), None)
-    if clash:
-        raise RecipeError(f"command line: {clash} cannot be set, since the comparison sets it; see --help")
     recipes = {}
-    for dataset in options.datasets:
-        path = REPOSITORY / "recipes" / f"{dataset}.yaml"
-        if not path.is_file():
-            raise RecipeError(f"--datasets: there is no recipe for {dataset!r} in recipes/")
-        fixed = [word for key, value in _FIXED.items() for word in (f"--{key}", value)]
-        output = [] if "--output_dir" in words else ["--output_dir", folder]
-        args, training = parse(["--config", str(path), *fixed, *output, *words])
+    for dataset, words_of in recipe_words(options, words, folder).items():
+        args, training = parse(words_of)
         require(not args.declines, "decline_weight, decline_ce_weight", "above 0", "0, since preferences are compared")
         recipes[dataset] = (replace(args, dataset=dataset, evaluate_on=[dataset], question_hidden=False), training)
     return recipes
@@ -182,29 +219,11 @@ def settings_of(args: EavssArguments, training: TrainingArguments, options: argp
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """Return the script's own options, and the words that belong to the recipes."""
-    parser = Parser(__doc__)
-    parser.add_argument("--datasets", nargs="+", default=["truthfulqa", "sciq", "triviaqa"])
-    parser.add_argument("--selectors", nargs="+", default=list(_SELECTORS))
-    parser.add_argument("--seeds", nargs="+", type=seed_number, default=[0, 1, 2])
-    parser.add_argument("--steps", type=positive, default=48)
-    parser.add_argument("--learning_rates", nargs="+", type=positive_number, default=[4e-4, 8e-4, 1.6e-3])
-    parser.add_argument("--cells", type=Path, required=True)
-    parser.add_argument("--report_only", action="store_true", help="sum up the finished cells, and train nothing")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
-    options, words = parser.parse_known_args(argv)
-    for name in ("cells", "json", "plot"):
-        check_is_file(f"--{name}", getattr(options, name))
-    for name in options.selectors:
-        parse_selector(name)
-    return options, words
-
-
 def main(argv: Sequence[str] | None) -> None:
     """Run what is missing, print the table, and write the files that the options name."""
     options, words = read_options(argv)
+    for name in options.selectors:
+        parse_selector(name)
     with tempfile.TemporaryDirectory() as folder:
         recipes = read_recipes(options, words, folder)
         file = CellFile(options.cells, {name: settings_of(*recipe, options) for name, recipe in recipes.items()})

@@ -17,10 +17,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from data.sets import leading_metric
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.recipe.settings import LoraSettings
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError, require
+from train.runtime.files import write_json
+from train.runtime.option_types import positive_number
+
+
+def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("run", type=Path, metavar="FOLDER")
+    parser.add_argument("--learning_rate", type=positive_number, help="the run's, unless another suits better")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run the model's code, as the run did")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(argv)
+    check_is_file("--json", options.json)
+    return options
+
+
+if __name__ == "__main__":
+    answer_early(read_options)  # before the imports below, which take seconds
+
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
-from data.sets import leading_metric
 from eavss.blocks import find_blocks
 from train.batching.encoding import Encoder
 from train.batching.packing import Packer
@@ -34,15 +59,7 @@ from train.evaluation.statistics import compare
 from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.plan import pair_costs
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.recipe.settings import LoraSettings
 from train.recipe.trainer_arguments import with_values
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import say
-from train.runtime.errors import RecipeError, require
-from train.runtime.files import write_json
-from train.runtime.option_types import positive_number
 
 
 @dataclass(frozen=True)
@@ -200,13 +217,7 @@ def table(figures: dict[str, Any]) -> str:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, run the comparison, and write the figures."""
-    parser = Parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="FOLDER")
-    parser.add_argument("--learning_rate", type=positive_number, help="the run's, unless another suits better")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run the model's code, as the run did")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    check_is_file("--json", options.json)
+    options = read_options(argv)
     figures = main(options)
     if options.json:
         write_json(options.json, figures)

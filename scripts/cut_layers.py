@@ -14,12 +14,39 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eavss.choices import CRITERIA, Criterion
+from eavss.selectors import check_layers
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import RecipeError, require
+from train.runtime.option_types import file_size
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--by", choices=CRITERIA, default="block_influence")
+    own.add_argument("--share", type=float, default=0.25)
+    own.add_argument("--remove", type=int, nargs="+", metavar="BLOCK")
+    own.add_argument("--skip_evaluation", action="store_true")
+    own.add_argument("--max_shard_size", type=file_size, default="5GB")
+    options, recipe = own.parse_known_args(argv)
+    if not 0 < options.share < 1:
+        raise RecipeError(f"--share: {options.share} should be above 0 and below 1; 0.25 is a quarter of the blocks")
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
+
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
 from eavss.batches import pad
 from eavss.blocks import find_blocks
-from eavss.pruning import CRITERIA, Criterion, blocks_to_remove, count_to_remove
-from eavss.selectors import check_layers
+from eavss.pruning import blocks_to_remove, count_to_remove
 from eavss.surgery import remove_blocks
 from train.base.replay_texts import write_replay_texts
 from train.base.training_examples import training_examples
@@ -30,12 +57,6 @@ from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import require_new
 from train.publishing.cutting import CutRecord, count_parameters, export_cut, write_cut_card
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, exit_status
-from train.runtime.distributed import say
-from train.runtime.errors import RecipeError, require
-from train.runtime.option_types import file_size
 from train.selection.scoring import score
 
 # Of the texts that the model writes itself; removing greedily reads them once for each block and each step.
@@ -108,15 +129,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, and cut."""
-    own = Parser(__doc__)
-    own.add_argument("--by", choices=CRITERIA, default="block_influence")
-    own.add_argument("--share", type=float, default=0.25)
-    own.add_argument("--remove", type=int, nargs="+", metavar="BLOCK")
-    own.add_argument("--skip_evaluation", action="store_true")
-    own.add_argument("--max_shard_size", type=file_size, default="5GB")
-    options, recipe = own.parse_known_args(argv)
-    if not 0 < options.share < 1:
-        raise RecipeError(f"--share: {options.share} should be above 0 and below 1; 0.25 is a quarter of the blocks")
+    options, recipe = read_options(argv)
     main(*parse(recipe), options)
 
 

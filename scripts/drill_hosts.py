@@ -10,6 +10,7 @@ hostfile, under ZeRO-2 and ZeRO-3. A host is lost after the first checkpoint: al
 `byte_equal` compares with a run on two hosts that lost none, `one_host` with one host of two ranks.
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json, write_text
+
+
+def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/drill_hosts"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(argv)
+    check_is_file("--json", options.json)
+    return options
+
+
+if __name__ == "__main__":
+    answer_early(read_options)  # before the imports below, which take seconds
+
 from scripts.drilling.hosts import Host, two_hosts, wait
 from scripts.drills import SMALL, adapter_of, tiny_model
 from train.resuming.manifest import MANIFEST
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.errors import RecipeError
-from train.runtime.files import write_json, write_text
 
 _PORT = "29500"
 # Seconds that a run may take, and that a host has to end once the other one has failed.
@@ -178,11 +194,7 @@ def _whole_checkpoints(folder: Path) -> list[int]:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, and drill."""
-    parser = Parser(__doc__)
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/drill_hosts"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    check_is_file("--json", options.json)
+    options = read_options(argv)
     output = options.output_dir.resolve()
     with two_hosts(output) as hosts:
         shutil.rmtree(output, ignore_errors=True)

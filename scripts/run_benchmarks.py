@@ -7,9 +7,39 @@ Takes the keys of a recipe, such as --evaluate_on, --eval_limit, --prompts and -
 ignored. --adapter is a PEFT folder or Hub id on top of the model. --json writes the figures, --items a line a question.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.files import check_writable, write_json
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--adapter")
+    own.add_argument("--json", type=Path)
+    own.add_argument("--items", type=Path)
+    options, recipe = own.parse_known_args(argv)
+    _check_output(options.json, options.items)
+    return options, recipe
+
+
+def _check_output(json: Path | None, items: Path | None) -> None:
+    """Refuse paths that cannot be written, before the evaluation."""
+    check_is_file("--json", json)
+    if items is not None:
+        check_writable("--items", items, folder=True)
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 from transformers import TrainingArguments, set_seed
 
@@ -20,11 +50,6 @@ from train.evaluation.free_answers import generation_settings
 from train.evaluation.metrics import JUDGED
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import is_main_process, say
-from train.runtime.files import check_writable, write_json
 
 
 def main(args: EavssArguments, training: TrainingArguments, adapter: str | None) -> Evaluation:
@@ -54,21 +79,9 @@ def table(evaluation: Evaluation) -> str:
     return "\n".join([*lines, *([JUDGED] if rated else [])])
 
 
-def _check_output(json: Path | None, items: Path | None) -> None:
-    """Refuse paths that cannot be written, before the evaluation."""
-    check_is_file("--json", json)
-    if items is not None:
-        check_writable("--items", items, folder=True)
-
-
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, evaluate, and write the figures."""
-    own = Parser(__doc__)
-    own.add_argument("--adapter")
-    own.add_argument("--json", type=Path)
-    own.add_argument("--items", type=Path)
-    options, recipe = own.parse_known_args(argv)
-    _check_output(options.json, options.items)
+    options, recipe = read_options(argv)
     args, training = parse(recipe)
     evaluation = main(args, training, options.adapter)
     if is_main_process() and options.json:

@@ -10,18 +10,42 @@ under another question. `--against` compares the ranking with earlier ones, of a
 files that this script or a run has written. The keys of a recipe and --config also work.
 """
 
+import argparse
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired
+
+from data.examples import Example
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import RecipeError
+from train.runtime.files import write_json
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--controls", action="store_true")
+    own.add_argument("--against", type=Path, nargs="+", default=[])
+    own.add_argument("--json", type=Path)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
-from data.examples import Example
 from eavss.profile import LayerProfile
 from eavss.scores import eavss_contrast
 from eavss.snippets import axolotl_snippet, peft_snippet
@@ -31,40 +55,12 @@ from train.batching.encoding import Encoder
 from train.batching.scored_answers import paired_batches
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import is_main_process, say
-from train.runtime.errors import RecipeError
-from train.runtime.files import write_json
 from train.selection import controls
+from train.selection.controls import Controls
 from train.selection.layers_file import LayersRecord, layers_record, read_layers
 from train.selection.scoring import score, select
 
 _BAR = 30
-
-
-class Mismatched(TypedDict):
-    """Kendall's tau of the mismatched ranking with the plain one, and its sum of scores as a share of the plain sum."""
-
-    tau: float
-    share: float
-
-
-class Controls(TypedDict):
-    """How the ranking changes under each control.
-
-    Args:
-        tau: Kendall's tau with the plain ranking by control; None where too few questions allow the control.
-        equal_lengths_questions: the number of questions with answers of equal length.
-        mismatched: the ranking with each question's answers under another question.
-        matched_minus_mismatched: each block's plain score less its mismatched one.
-    """
-
-    tau: dict[str, float | None]
-    equal_lengths_questions: int
-    mismatched: Mismatched
-    matched_minus_mismatched: list[float]
 
 
 class ScoreRecord(LayersRecord):
@@ -226,12 +222,7 @@ def control_table(found: Controls) -> str:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, score the model, and write the record."""
-    own = Parser(__doc__)
-    own.add_argument("--controls", action="store_true")
-    own.add_argument("--against", type=Path, nargs="+", default=[])
-    own.add_argument("--json", type=Path)
-    options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
+    options, recipe = read_options(argv)
     against = {str(path): read_ranking(path) for path in options.against}
     record = main(*parse(recipe), options.controls, against)
     if is_main_process() and options.json:

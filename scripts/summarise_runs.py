@@ -9,28 +9,40 @@ evaluated set, in points, with the question-specific gain in brackets (~: the in
 and how other abilities of the model changed.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from data.sets import leading_metric
-from train.comparison.runs import costs_of, summarise_runs
-from train.comparison.tables import asked_table, cost_table, summary_table, transfer_table
-from train.publishing.run_folder import Run
-from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
 
 
-def main(argv: Sequence[str] | None) -> None:
-    """Read the runs, print the tables, and write the figures if `--json` names a file."""
+def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--all_metrics", action="store_true", help="not only the leading metric of each set")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
     check_is_file("--json", options.json)
+    return options
+
+
+if __name__ == "__main__":
+    answer_early(read_options)  # before the imports below, which take seconds
+
+from train.comparison.runs import costs_of, summarise_runs
+from train.comparison.tables import asked_table, cost_table, summary_table, transfer_table
+from train.publishing.run_folder import Run
+
+
+def main(argv: Sequence[str] | None) -> None:
+    """Read the runs, print the tables, and write the figures if `--json` names a file."""
+    options = read_options(argv)
     runs = [Run.read(folder) for folder in options.runs]
     twice = [run.folder for number, run in enumerate(runs) if run.key in [other.key for other in runs[:number]]]
     if twice:

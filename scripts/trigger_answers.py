@@ -8,16 +8,40 @@ evaluation questions. Takes the keys of a recipe, such as --datasets_root, --eva
 --adapter is a PEFT folder or Hub id on top of the model.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from transformers import TrainingArguments, set_seed
-
 from data.examples import hash_fraction
 from data.sets import SETS
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import is_main_process, say
+from train.runtime.errors import require
+from train.runtime.files import write_json
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--adapter")
+    own.add_argument("--questions", type=int, default=300)
+    own.add_argument("--json", type=Path)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
+
+from transformers import TrainingArguments, set_seed
+
 from data.wikiqa import Candidates, candidates
 from train.batching.encoding import Encoder
 from train.evaluation.free_answers import asking_encoder
@@ -25,12 +49,6 @@ from train.evaluation.likelihood import AnswerScorer
 from train.evaluation.triggering import By, Triggering, at_threshold, best_sentences, best_threshold
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import is_main_process, say
-from train.runtime.errors import require
-from train.runtime.files import write_json
 
 _SET = SETS["wikiqa"]
 Figures = dict[By, Triggering]
@@ -81,12 +99,7 @@ def table(figures: Figures) -> str:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, score, and write the figures."""
-    own = Parser(__doc__)
-    own.add_argument("--adapter")
-    own.add_argument("--questions", type=int, default=300)
-    own.add_argument("--json", type=Path)
-    options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
+    options, recipe = read_options(argv)
     figures = main(*parse(recipe), options.adapter, options.questions)
     if is_main_process() and options.json:
         write_json(options.json, figures)

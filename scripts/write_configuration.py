@@ -17,7 +17,7 @@ import yaml
 
 from train.recipe.arguments import REPOSITORY, EavssArguments
 from train.recipe.value_types import read_recipe
-from train.runtime.command import Parser, exit_status
+from train.runtime.command import Parser, answer_early, exit_status
 from train.runtime.files import write_text
 
 TARGET = REPOSITORY / "docs" / "configuration.md"
@@ -119,4 +119,5 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    answer_early(lambda: Parser(__doc__).parse_args())
     sys.exit(run())

@@ -16,18 +16,36 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import TrainingArguments
-
 from data.examples import Example
-from train.base.self_written_pairs import PairWriter, WrittenPairs
-from train.model.loading import load_model
-from train.model.tokenizer import load_tokenizer
+from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json_lines
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--output", type=Path, required=True)
+    own.add_argument("--limit", type=int)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--output", options.output)
+    require(options.output.suffix == ".jsonl", "--output", options.output, "a .jsonl file")
+    require(options.limit is None or options.limit > 0, "--limit", options.limit, "1 or more")
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
+
+from transformers import TrainingArguments
+
+from train.base.self_written_pairs import PairWriter, WrittenPairs
+from train.model.loading import load_model
+from train.model.tokenizer import load_tokenizer
 
 _BUDGETS = 4
 
@@ -71,13 +89,7 @@ def command(argv: Sequence[str] | None) -> None:
     Raises:
         RecipeError: --output is no file that a recipe could read.
     """
-    own = Parser(__doc__)
-    own.add_argument("--output", type=Path, required=True)
-    own.add_argument("--limit", type=int)
-    options, recipe = own.parse_known_args(argv)
-    check_is_file("--output", options.output)
-    require(options.output.suffix == ".jsonl", "--output", options.output, "a .jsonl file")
-    require(options.limit is None or options.limit > 0, "--limit", options.limit, "1 or more")
+    options, recipe = read_options(argv)
     main(options, *parse(recipe))
 
 

@@ -1,6 +1,7 @@
 """The shape of the sources (docs/architecture.md): which room imports which, how long things are, where tests are."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -26,7 +27,7 @@ FLOORS = (
     {"runtime", "losses"},
     {"recipe", "resuming"},
     {"model"},
-    {"batching"},
+    {"batching", "inputs"},
     {"base", "evaluation"},
     {"trainer", "plan", "selection", "healing", "declining"},
     {"publishing"},
@@ -37,6 +38,22 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Launching a script puts its folder first on sys.path, where these would be found instead of the libraries.
 LIBRARIES = {"datasets", "peft", "evaluate", "types", "torch", "transformers", "trl", "deepspeed", "accelerate"}
 SHADOWING = LIBRARIES | set(PACKAGES) | sys.stdlib_module_names
+
+# Files that users start. What stands before `answer_early` in them answers a mistake, so it imports nothing that takes
+# long.
+SCRIPTS = [f"scripts/{path.name}" for path in sorted((ROOT / "scripts").glob("*.py"))]
+PROGRAMS = ["train/contrastive.py", "train/heal.py", *SCRIPTS]
+SLOW = {*LIBRARIES - {"types"}, "scipy", "sklearn", "numpy", "pyarrow", "matplotlib", "huggingface_hub"}
+EARLY = """
+import sys
+for path in sys.argv[2:]:
+    text = open(path, encoding="utf-8").read()
+    early, called, _ = text.partition("\\nif __name__ == \\"__main__\\":\\n    answer_early(")
+    exec(compile(early, path, "exec"), {"__name__": path, "__file__": path})
+    found = sorted(set(sys.argv[1].split()) & sys.modules.keys())
+    if found or not called:
+        sys.exit(f"{path} imports {found} before answer_early")
+"""
 
 FUNCTION_LINES = 50
 FILE_LINES = 250
@@ -58,6 +75,8 @@ JSON_FILES = {
     "train/model/loading.py": "activation_checkpointing_kwargs, as TrainingArguments types them",
     "train/publishing/checkpoints.py": "adapter_config.json",
     "train/recipe/parse.py": "a recipe",
+    "train/recipe/trainer_arguments.py": "a recipe",
+    "train/recipe/trainer_fields.py": "names in transformers' source",
     "train/recipe/value_types.py": "a recipe",
     "train/runtime/records.py": "any JSON that a run keeps",
     "train/healing/trainer.py": "a batch, as transformers.Trainer types it",
@@ -75,12 +94,14 @@ TESTED_ELSEWHERE = {
     "train/runtime/hub_client.py": "tests/train/publishing/test_hub_client.py",
     "train/recipe/plain_values.py": "tests/hostile/test_recipes.py",
     "train/recipe/trainer_checks.py": "tests/hostile/test_recipes.py",
+    "train/inputs.py": "tests/train/test_contrastive.py",
+    "train/runtime/libraries.py": "tests/train/runtime/test_command.py",
     "train/model/adapter_trainer.py": "tests/train/test_trainer.py and tests/train/healing/test_trainer.py",
     "eavss/chat.py": "tests/train/batching/test_encoding.py",
-    "train/model/source.py": "tests/train/model/test_loading.py and test_tokenizer.py",
     "data/dataset.py": "types alone; tests/data/test_sixth_set.py makes one",
     "data/errors.py": "an exception class",
     "eavss/errors.py": "an exception class",
+    "eavss/choices.py": "words alone",
     "train/runtime/errors.py": "exception classes",
     "eavss/records.py": "types alone",
     "train/evaluation/records.py": "types alone",
@@ -191,6 +212,12 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_no_file_of_a_launched_folder_hides_a_library(folder: str) -> None:
     stems = {path.stem for path in (ROOT / folder).iterdir() if path.suffix == ".py" or path.is_dir()}
     assert stems & SHADOWING == set()
+
+
+def test_a_program_answers_before_it_imports_what_takes_long() -> None:
+    words = [" ".join(SLOW), *PROGRAMS]
+    done = subprocess.run([sys.executable, "-c", EARLY, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
 
 
 def test_functions_are_short() -> None:

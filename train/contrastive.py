@@ -11,6 +11,23 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from train.inputs import check_inputs, check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import answer_early, exit_status
+from train.runtime.distributed import from_main, on_main_process, say
+from train.runtime.files import write_json_lines, write_text
+
+
+def check(argv: Sequence[str] | None = None) -> None:
+    """Check the command line and the recipe, and that there is what they name."""
+    check_inputs(check_recipe(argv))
+
+
+if __name__ == "__main__":
+    answer_early(check)  # before the imports below, which take seconds
+
+from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from data.examples import Example
@@ -20,7 +37,7 @@ from eavss.selectors import check_layers
 from train.batching.encoding import Encoder
 from train.declining.own_answers import OwnAnswer, own_answers, write_own_answers
 from train.declining.passages import answers_by_passage
-from train.evaluation.benchmarks import load_benchmarks
+from train.evaluation.benchmarks import Benchmark, load_benchmarks
 from train.evaluation.calibration import answer_evaluated, calibrate_sets, carried, write_confidence
 from train.evaluation.compare import compare_evaluations
 from train.evaluation.evaluate import evaluate, free_answers
@@ -28,6 +45,7 @@ from train.evaluation.free_answers import FreeAnswers, asking_encoder, generatio
 from train.evaluation.knowledge import probe_knowledge, write_knowledge
 from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried, Comparison
+from train.model.counting import count_passes
 from train.model.loading import load_adapted, load_model
 from train.model.sharding import free_weights
 from train.model.tokenizer import load_tokenizer
@@ -37,15 +55,11 @@ from train.publishing.hub import HubRepo
 from train.publishing.publish import Export, hub_repo, push_run
 from train.publishing.report import comparison_table, write_results
 from train.publishing.run_folder import Results
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
 from train.recipe.provenance import command_line, recipe_text
 from train.resuming.finding import find_checkpoint, is_finished
-from train.runtime.command import exit_status
-from train.runtime.distributed import from_main, on_main_process, say
-from train.runtime.files import write_json_lines, write_text
 from train.runtime.hardware import choose_dtype
 from train.runtime.output_lock import only_writer
+from train.runtime.stages import clock
 from train.selection.layers_file import LayersRecord, layers_record, write_profile
 from train.selection.scoring import score, select
 from train.training import TrainingSetup, fine_tune, make_scoring_batches, make_training_examples, make_training_pairs
@@ -63,8 +77,7 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     tokenizer = load_tokenizer(args.base_model)
     encoder = Encoder.of(tokenizer, args)
     say(f"prompt: {encoder.described}")
-    benchmarks = load_benchmarks(args.evaluation, seed)
-    pools = args.source.training_pools(args.dataset)
+    benchmarks, pools = _load_data(args, seed)
     model = _load_base(args, training)
     examples = make_training_examples(pools, model, tokenizer, args, seed)
     _write_inputs(output, examples, recipe_text(args, training))
@@ -89,7 +102,7 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     del model
 
     _banner("Evaluate after training")
-    adapted = load_adapted(args.base_model, training, output / "adapter")
+    adapted = _load_trained(args, training)
     after = evaluate(adapted, tokenizer, benchmarks, args.evaluation, "after")
 
     _banner("Calibrate")
@@ -100,7 +113,7 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     _banner("Results")
     thresholds = carried(calibrations, answer_evaluated(free, benchmarks, calibrations))
     results = _results(args, layers, figures, compare_evaluations(before, after, seed), thresholds)
-    write_results(output, results, before, after)
+    results = write_results(output, results, before, after)
     say(f"selected blocks {layers['selected']}\n{comparison_table(results)}\nwritten to {output}: {_WRITTEN}")
     _push(output, repo, args)
     return results
@@ -108,9 +121,16 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
 
 def _begin(args: EavssArguments, training: TrainingArguments) -> HubRepo | None:
     """Seed everything, and check before anything is computed that the run may be pushed; return the repo."""
+    clock.start()
     set_seed(training.seed)
     say(f"device {training.device}, dtype {choose_dtype(args.dtype)}, {training.world_size} rank(s)")
     return from_main(lambda: hub_repo(training, args.hub_overwrite))
+
+
+@clock.stage("data")
+def _load_data(args: EavssArguments, seed: int) -> tuple[list[Benchmark], list[list[Example]]]:
+    """Load the sets to evaluate on, and the examples to learn from."""
+    return load_benchmarks(args.evaluation, seed), args.source.training_pools(args.dataset)
 
 
 @on_main_process
@@ -120,6 +140,7 @@ def _write_inputs(output: Path, examples: list[Example], recipe: str) -> None:
     write_text(output / "recipe.yaml", recipe)
 
 
+@clock.stage("own answers")
 def _ask_base(
     model: PreTrainedModel,
     encoder: Encoder,
@@ -165,12 +186,22 @@ def _results(
     }
 
 
+@clock.stage("load")
 def _load_base(args: EavssArguments, training: TrainingArguments) -> PreTrainedModel:
     """Load the base, and refuse blocks that it does not have or that cannot be trained, before anything is computed."""
     model = load_model(args.base_model, training)
     if args.layers is not None:
         check_layers(args.layers, len(find_blocks(model).modules))
     require_trainable(model, args.lora)
+    count_passes(model)
+    return model
+
+
+@clock.stage("load")
+def _load_trained(args: EavssArguments, training: TrainingArguments) -> PreTrainedModel | PeftModel:
+    """Load the base again, with the adapter that was trained."""
+    model = load_adapted(args.base_model, training, Path(str(training.output_dir)) / "adapter")
+    count_passes(model)
     return model
 
 
@@ -194,6 +225,7 @@ def _banner(title: str) -> None:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line and run the job, or the rest of it, as the only one in its output folder."""
+    check(argv)
     args, training = parse(argv)
     with only_writer(Path(str(training.output_dir))):
         recipe = recipe_text(args, training)

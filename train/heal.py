@@ -16,11 +16,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from eavss.selectors import check_layers
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, exit_status
+from train.runtime.distributed import from_main, on_main_process, say
+from train.runtime.option_types import file_size, not_negative, positive
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the command's own options, and the words that belong to the recipe."""
+    own = Parser(__doc__)
+    own.add_argument("--cut", type=Path, required=True)
+    own.add_argument("--texts", type=positive, default=2000)
+    own.add_argument("--curve", type=not_negative, nargs="+", default=[], metavar="STEP")
+    own.add_argument("--skip_evaluation", action="store_true")
+    own.add_argument("--max_shard_size", type=file_size, default="5GB")
+    options, recipe = own.parse_known_args(argv)
+    return options, recipe
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
+
 from peft import PeftModel
 from transformers import TrainingArguments, set_seed
 
 from eavss.blocks import find_blocks
-from eavss.selectors import check_layers
 from train.evaluation.retained import Yardstick, kept_table
 from train.healing.curve import Curve
 from train.healing.students import adapted_student, blocks_that_stay
@@ -31,13 +54,8 @@ from train.model.loading import choose_training_attention, load_whole
 from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import require_new
 from train.publishing.cutting import CutRecord, export_cut, read_cut, write_cut_card
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
 from train.recipe.provenance import recipe_text
 from train.resuming.finding import find_checkpoint, require_blocks
-from train.runtime.command import Parser, exit_status
-from train.runtime.distributed import from_main, on_main_process, say
-from train.runtime.option_types import file_size, not_negative, positive
 from train.runtime.output_lock import only_writer
 from train.runtime.seeding import random_stream
 
@@ -91,13 +109,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, and heal."""
-    own = Parser(__doc__)
-    own.add_argument("--cut", type=Path, required=True)
-    own.add_argument("--texts", type=positive, default=2000)
-    own.add_argument("--curve", type=not_negative, nargs="+", default=[], metavar="STEP")
-    own.add_argument("--skip_evaluation", action="store_true")
-    own.add_argument("--max_shard_size", type=file_size, default="5GB")
-    options, recipe = own.parse_known_args(argv)
+    options, recipe = read_options(argv)
     args, training = parse(recipe)
     with only_writer(Path(str(training.output_dir))):
         main(args, training, options)

@@ -30,9 +30,11 @@ from train.resuming.finding import require_blocks, steps_made
 from train.runtime.errors import RecipeError
 from train.runtime.hardware import peak_memory_bytes
 from train.runtime.seeding import random_stream
+from train.runtime.stages import clock
 from train.trainer import ContrastiveTrainer
 
 
+@clock.stage("mining")
 def make_training_examples(
     pools: list[list[Example]],
     model: PreTrainedModel,
@@ -63,6 +65,7 @@ def make_scoring_batches(
     return paired_batches(examples[: args.score_questions], encoder, args.score_answers, args.eval_token_budget, seed)
 
 
+@clock.stage("pairs")
 def make_training_pairs(
     examples: list[Example],
     encoder: Encoder,
@@ -111,6 +114,7 @@ class TrainingSetup:
         seed: the seed of the texts to replay.
     """
 
+    @clock.stage("pairs")
     def __init__(
         self,
         model: PreTrainedModel,
@@ -139,6 +143,7 @@ class TrainingSetup:
         """Count what training on this selection costs."""
         return make_plan(self.model, selection, self.costs, self.args.cache_bytes, training)
 
+    @clock.stage("reference pass")
     def read_base(self, selection: Selection) -> None:
         """Compute what the frozen base says of the pairs; later calls for the same lowest block reuse it.
 
@@ -174,6 +179,7 @@ class TrainingSetup:
         )
 
 
+@clock.stage("train")
 def fine_tune(
     setup: TrainingSetup, selection: Selection, training: TrainingArguments, checkpoint: str | None
 ) -> TrainFigures:
@@ -197,6 +203,7 @@ def fine_tune(
     state = trainer.train_from(checkpoint, recipe_text(setup.args, training), selection.blocks)
     seconds = time.perf_counter() - start
     own_steps = state.global_step - steps_before
+    clock.count(own_steps * plan.step_flops)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     trainer.save_state()
     save_adapter(trainer.adapted, Path(str(training.output_dir)) / "adapter")

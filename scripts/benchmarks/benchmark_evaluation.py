@@ -24,8 +24,8 @@ from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.dataset import DataSet
+from data.places import SAMPLES, hub_layout_rows
 from data.sets import SETS
-from data.sources import SAMPLES, hub_layout_rows
 from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder
 from train.evaluation.likelihood import AnswerScorer

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from data.sources import SAMPLES, DataSource
+from data.places import SAMPLES
+from data.sources import DataSource
 from eavss.answering import answer_greedily
 from eavss.batches import group_by_length
 from eavss.generation import plain_generation

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from data.sources import SAMPLES, DataSource
+from data.places import SAMPLES
+from data.sources import DataSource
 from eavss.profile import PairedBatch, profile_batch
 from scripts.benchmarks.measuring import load_model_and_tokenizer, seconds
 from train.batching.encoding import Encoder

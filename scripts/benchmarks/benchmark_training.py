@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.sources import SAMPLES
+from data.places import SAMPLES
 from scripts.benchmarks.training_sides import SIDES, WITHOUT
 from train.recipe.arguments import REPOSITORY
 from train.runtime.command import Parser, exit_status

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import DataError
-from data.text import load_lambada, load_sst2, load_wikitext
+from data.text import load_lambada, load_sst2, load_wikitext, require_texts
 
 REAL_MIRROR = os.environ.get("EAVSS_DATASETS_ROOT")
 FILES = {
@@ -98,3 +98,11 @@ def test_real_rows() -> None:
     phrases = load_sst2(REAL_MIRROR)
     assert len(phrases) > 500
     assert 0.4 < sum(label for _, label in phrases) / len(phrases) < 0.6
+
+
+def test_a_missing_file_is_told_without_reading(tmp_path: Path) -> None:
+    write_rows(tmp_path, load_wikitext, [{"text": 3}])  # which reading would refuse
+    require_texts(["wikitext"], str(tmp_path))
+    for name in ("lambada", "sst2", "sst2_review"):
+        with pytest.raises(DataError, match="no file"):
+            require_texts([name], str(tmp_path))

@@ -7,15 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from eavss.batches import Batch, TokenSequence, pad
+from eavss.choices import CRITERIA
 from eavss.errors import EavssError
-from eavss.pruning import (
-    CRITERIA,
-    angular_distances,
-    blocks_to_remove,
-    count_to_remove,
-    loss_without,
-    remove_greedily,
-)
+from eavss.pruning import angular_distances, blocks_to_remove, count_to_remove, loss_without, remove_greedily
 from eavss.records import LayerScores
 from tests.toys import BLOCKS, KINDS, tiny_model
 

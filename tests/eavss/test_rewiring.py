@@ -17,9 +17,10 @@ from transformers import (
 )
 
 from eavss.blocks import find_blocks
+from eavss.choices import REWIRINGS
 from eavss.errors import EavssError
 from eavss.prompt_cache import can_share
-from eavss.rewiring import REWIRINGS, Step, is_rewired, middle_blocks, rewired, rewiring_order
+from eavss.rewiring import Step, is_rewired, middle_blocks, rewired, rewiring_order
 from eavss.surgery import skip_blocks
 
 BLOCKS = 7

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.files import file_rows
+from data.places import SAMPLES
 from data.sets import SETS
-from data.sources import SAMPLES, DataSource, _converted
+from data.sources import DataSource, _converted
 from eavss.confidence import Calibration
 from eavss.errors import EavssError
 from tests.train.publishing.toy_run import ITEMS, LAYERS, RECIPE, RESULTS

@@ -131,7 +131,7 @@ ROWS: list[tuple[str, str]] = [
     ("dpo_weight: .nan", "dpo_weight: nan should be"),
     ("max_grad_norm: .nan", "max_grad_norm: nan should be a finite number"),
     ("weight_decay: -.inf", "weight_decay: -inf should be a finite number"),
-    ("logging_steps: .inf", "cannot convert float infinity to integer"),
+    ("logging_steps: .inf", "logging_steps: inf should be a finite number"),
     ("warmup_steps: nan", "warmup_steps: nan should be a finite number"),
     ("lr_scheduler_kwargs: {num_cycles: .nan}", "lr_scheduler_kwargs.num_cycles: nan should be a finite number"),
     # Options of other libraries, which they would refuse after the profile

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eavss.pruning import CRITERIA
+from eavss.choices import CRITERIA
 from scripts.cut_layers import run
 from tests.toys import BLOCKS
 from train.publishing import checkpoints

@@ -1,11 +1,14 @@
 """The job's mistakes, each found before anything is trained. Whole runs are in tests/jobs."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from transformers import TrainerControl, TrainerState
 
+from data.places import SAMPLES
 from tests.toys import arguments
 from train import contrastive
 from train.recipe.arguments import REPOSITORY
@@ -42,6 +45,48 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(
     assert f"error: {message}" in printed.err
     assert "Traceback" not in printed.out + printed.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "many"], "invalid int value: 'many'"),
+        (["--dataset", "none.jsonl"], "dataset: no file none.jsonl"),
+        (["--model_name_or_path", "outputs/models/none"], "no folder outputs/models/none"),
+        (["--layers", "1", "4"], r"layers: \[4\] lie outside the model's blocks, which are 0 to 3"),
+        (["--evaluate_on", "nq", "--datasets_root", "none"], "no file none/truthfulqa"),
+        (
+            ["--retention", "sst2", "--datasets_root", str(SAMPLES), "--evaluation_split", "validation"],
+            "no file .*nyu-mll/glue/sst2",
+        ),
+        (["--evaluation_split", "test"], "evaluation_split: truthfulqa has no test split"),
+    ],
+)
+def test_what_can_be_told_without_the_model_is_told_at_once(
+    options: list[str], message: str, saved_model: Path
+) -> None:
+    common = ["--config", str(REPOSITORY / "recipes/demo.yaml"), "--model_name_or_path", str(saved_model)]
+    with pytest.raises(ValueError, match=message):
+        contrastive.check([*common[: 2 if "--model_name_or_path" in options else 4], *options])
+
+
+def test_a_mistyped_key_is_answered_before_torch_is_imported() -> None:
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "train/contrastive.py",
+        "--config",
+        "recipes/demo.yaml",
+        "--bata",
+        "3",
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "error: command line: unknown key 'bata'; did you mean 'beta'?\n" in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "yaml" in imported
+    assert not {"torch", "transformers"} & imported
 
 
 def test_auto_leaves_a_finished_run_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,12 +19,14 @@ from train.batching.pairs import ReplayText
 from train.model.written_store import reuse_or_write
 from train.runtime.distributed import map_sharded
 from train.runtime.seeding import random_stream
+from train.runtime.stages import clock
 
 REPLAY_TEXTS = 64
 REPLAY_TOKENS = 64
 _BATCH = 32
 
 
+@clock.stage("replay texts")
 def write_replay_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[TokenSequence]:
     """Let the base write 64 texts of 64 tokens; see `write_texts`."""
     return write_texts(model, tokenizer, seed, count=REPLAY_TEXTS, length=REPLAY_TOKENS, batch=_BATCH)

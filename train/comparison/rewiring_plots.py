@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eavss.rewiring import REWIRINGS
+from eavss.choices import REWIRINGS
 from train.comparison.rewirings import RewiredFigures, SimilarityFigures, columns_of, over_seeds
 from train.evaluation.retained import Kept
 

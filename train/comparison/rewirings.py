@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, TypedDict, cast, get_args
+from typing import TypedDict, cast
 
-from eavss.rewiring import REWIRINGS, Rewiring, Step, middle_blocks, rewiring_order
+from eavss.choices import REWIRINGS, Rewiring, RewiringKind
+from eavss.rewiring import Step, middle_blocks, rewiring_order
 from train.evaluation.retained import Kept, average_kept, shown
 from train.runtime.errors import RecipeError
 
-Kind = Literal[Rewiring, "dropped", "swapped"]
-KINDS: tuple[Kind, ...] = (*REWIRINGS, *get_args(Kind)[-2:])
 # One block dropped is skipped, and two neighbours swapped are reversed.
-_GROUPS_OF_ONE_AND_TWO: dict[Kind, Rewiring] = {"dropped": "skipped", "swapped": "reversed"}
+_GROUPS_OF_ONE_AND_TWO: dict[RewiringKind, Rewiring] = {"dropped": "skipped", "swapped": "reversed"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Trial:
         loops: of looped-parallel; None for the others.
     """
 
-    kind: Kind
+    kind: RewiringKind
     group: tuple[int, ...]
     seed: int | None = None
     loops: int | None = None
@@ -55,7 +54,7 @@ class RewiredFigures(TypedDict):
     """
 
     model: str
-    kind: Kind
+    kind: RewiringKind
     group: list[int]
     seed: int | None
     loops: int | None
@@ -110,7 +109,7 @@ class Plan:
         loops: of looped-parallel.
     """
 
-    kinds: Sequence[Kind]
+    kinds: Sequence[RewiringKind]
     starts: Sequence[int]
     groups: Sequence[Sequence[int]]
     seeds: Sequence[int]
@@ -135,7 +134,7 @@ class Plan:
             trial.order(total)  # raises before anything is computed
         return list(dict.fromkeys(found))
 
-    def _of(self, kind: Kind, group: tuple[int, ...]) -> list[Trial]:
+    def _of(self, kind: RewiringKind, group: tuple[int, ...]) -> list[Trial]:
         if kind == "shuffled":
             return [Trial(kind, group, seed=seed) for seed in self.seeds]
         return [Trial(kind, group, loops=self.loops if kind == "looped_parallel" else None)]

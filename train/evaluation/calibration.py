@@ -20,6 +20,7 @@ from train.evaluation.records import Carried, Kept
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import on_main_process, say
 from train.runtime.files import write_text
+from train.runtime.stages import clock
 
 POOLED = "pooled"
 
@@ -43,6 +44,7 @@ def calibration_questions(
     return sorted(free, key=lambda example: hash_fraction(f"calibration {example.question}"))[:count]
 
 
+@clock.stage("calibration")
 def calibrate_sets(
     free: FreeAnswers | None,
     benchmarks: Sequence[Benchmark],
@@ -106,6 +108,7 @@ def _calibrate(name: str, answered: Sequence[Judged], encoder: Encoder) -> Calib
     )
 
 
+@clock.stage("calibration")
 def answer_evaluated(
     free: FreeAnswers | None, benchmarks: Sequence[Benchmark], calibrations: Mapping[str, Calibration]
 ) -> dict[str, list[Judged]]:

@@ -24,6 +24,10 @@ from train.evaluation.records import QuestionRecord
 from train.evaluation.retention import measure_retention
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import say
+from train.runtime.stages import clock
+
+# A question's answers as tokens: by what stands before them (`metrics`, `hidden`, `open_book`), and by answer.
+Views = dict[str, dict[str, TokenSequence]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def evaluate(
     if settings.retention and settings.source.root == "samples":
         say("retention is left out: the samples hold no running text")
         return Evaluation(records, splits, {})
-    retention = measure_retention(scorer, settings.retention, settings.source.root, settings.retention_limit)
+    with clock.stage(f"{description}: retention"):
+        retention = measure_retention(scorer, settings.retention, settings.source.root, settings.retention_limit)
     return Evaluation(records, splits, retention)
 
 
@@ -94,7 +99,9 @@ class Evaluator:
         }
         answers = (by_answer for of_set in views.values() for view in of_set for by_answer in view.values())
         sequences = list(dict.fromkeys(sequence for by_answer in answers for sequence in by_answer.values()))
-        scores = dict(zip(sequences, self.scorer.score_sequences(sequences, description), strict=True))
+        with clock.stage(f"{description}: choices"):
+            scores = dict(zip(sequences, self.scorer.score_sequences(sequences, description), strict=True))
+        clock.divide(f"{description}: choices", _tokens_by_part(views, description))
         records = {
             benchmark.name: [
                 self._record(question, {name: {a: scores[s] for a, s in by.items()} for name, by in view.items()})
@@ -102,8 +109,9 @@ class Evaluator:
             ]
             for benchmark in benchmarks
         }
-        for benchmark in benchmarks:
-            self._add_free_answers(benchmark, records[benchmark.name], description)
+        with clock.stage(f"{description}: free answers"):
+            for benchmark in benchmarks:
+                self._add_free_answers(benchmark, records[benchmark.name], description)
         return records
 
     def _with_room(self, benchmark: Benchmark) -> Benchmark:
@@ -119,10 +127,10 @@ class Evaluator:
         say_cuts(f"questions of {benchmark.name}", contrasted, encoder.max_length, equal=left_out)
         return replace(benchmark, questions=kept)
 
-    def _views(self, question: Question) -> dict[str, dict[str, TokenSequence]]:
+    def _views(self, question: Question) -> Views:
         """Encode each answer after the question's own prompt, another question's, and the supporting passage."""
         encoder, example, answers = self.scorer.encoder, question.example, question.answers()
-        views = {"metrics": dict(zip(answers, encoder(example, answers), strict=True))}
+        views: Views = {"metrics": dict(zip(answers, encoder(example, answers), strict=True))}
         if self.hidden:
             views["hidden"] = dict(zip(answers, encoder(question.other, answers), strict=True))
         known = SETS.get(example.dataset)
@@ -172,6 +180,16 @@ class Evaluator:
         misplaced = [question.misplaced for question in benchmark.questions if question.misplaced]
         if misplaced:
             _add_other_passages(self.free, misplaced, records, f"{description}: {benchmark.name} with other passages")
+
+
+def _tokens_by_part(views: Mapping[str, Sequence[Views]], description: str) -> dict[str, float]:
+    """Return how many tokens each set reads, and the question-hidden control of all, as parts of the evaluation."""
+    found: dict[str, float] = {}
+    for name, of_set in views.items():
+        for view, by_answer in (item for each in of_set for item in each.items()):
+            part = f"{description}: {'question hidden' if view == 'hidden' else name}"
+            found[part] = found.get(part, 0.0) + sum(map(len, by_answer.values()))
+    return found
 
 
 def _add_other_passages(

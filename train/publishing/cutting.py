@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from peft import PeftModel
 
 from data.files import shown
-from eavss.pruning import Criterion
+from eavss.choices import Criterion
 from eavss.surgery import remove_blocks, skip_blocks
 from train.evaluation.retained import Kept, kept_table
 from train.healing.curve import Point

@@ -17,6 +17,7 @@ from train.publishing.rows import DERIVED, AskedRow, asked_rows, footnotes, metr
 from train.publishing.run_folder import Item, QuestionRecord, Results, Run
 from train.runtime.distributed import on_main_process
 from train.runtime.files import write_json, write_text
+from train.runtime.stages import clock
 
 
 def comparison_table(results: Results) -> str:
@@ -74,9 +75,21 @@ def _mark(change: Change) -> str:
     return "~" if change["noise"] else " "
 
 
+def write_results(folder: Path, results: Results, before: Evaluation, after: Evaluation) -> Results:
+    """Write `items/`, `results.json`, and the report that is made from them. Every rank must call this.
+
+    Returns:
+        The results with the stages of the run, as they are written.
+    """
+    with clock.stage("report"):
+        _write(folder, {**results, "stages": clock.figures()}, before, after)
+    timed: Results = {**results, "stages": clock.figures()}  # again, with the time of the report itself
+    on_main_process(write_json)(folder / "results.json", timed)
+    return timed
+
+
 @on_main_process
-def write_results(folder: Path, results: Results, before: Evaluation, after: Evaluation) -> None:
-    """Write `items/`, `results.json`, and the report that is made from them."""
+def _write(folder: Path, results: Results, before: Evaluation, after: Evaluation) -> None:
     write_items(folder / "items", {"before": before, "after": after})
     write_json(folder / "results.json", results)
     write_report(Run.read(folder))
@@ -151,6 +164,8 @@ def write_report(run: Run) -> None:
         asked=asked,
         footnotes=footnotes(run.results),
         pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
+        stages=(stages := run.results.get("stages", {})),
+        longest=max((stage["seconds"] for stage in stages.values()), default=0.0),
         recipe=run.recipe,
         flipped={name: flipped_questions(run.items(name)) for name in run.results["benchmarks"]},
     )

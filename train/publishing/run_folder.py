@@ -17,6 +17,7 @@ from train.recipe.settings import BaseModel
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.errors import RecipeError
 from train.runtime.records import read_record, read_records
+from train.runtime.stages import StageFigures
 from train.selection.layers_file import LayersRecord, read_layers
 
 
@@ -32,6 +33,8 @@ class Results(Comparison):
         retention: the cost of training by text set.
         train: what training took.
         generation: the settings that free answers were written with; absent in runs before version 0.3.
+        stages: the seconds and the counted FLOPs of each stage, in the order of the run; absent in runs before version
+            0.4.
         confidence: what each shipped threshold does on each evaluated set: {calibrated on: {set: {keep: ...}}}; absent
             in runs before version 0.3.
         command: the command that started the run.
@@ -44,6 +47,7 @@ class Results(Comparison):
     selected: list[int]
     train: TrainFigures
     generation: NotRequired[str]
+    stages: NotRequired[dict[str, StageFigures]]
     confidence: NotRequired[Carried]
     command: str
     versions: dict[str, str]

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from data.judge import judge
 from data.sets import ALL, SETS
 from data.sources import DataSource, EvaluationSplit
-from eavss.asking import WORDINGS
+from eavss.choices import WORDINGS
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
-from train.losses import TERMS, LossWeights
 from train.recipe.ranges import check_ranges
 from train.recipe.settings import (
     BaseModel,
@@ -20,6 +19,9 @@ from train.recipe.settings import (
     SelectionSettings,
 )
 from train.runtime.errors import require
+
+if TYPE_CHECKING:
+    from train.losses import LossWeights
 
 RETENTION = ("wikitext", "lambada", "sst2", "sst2_review")
 # What the command line says for an empty list, which it cannot express.
@@ -224,7 +226,9 @@ class EavssArguments:
         return LoraSettings(self.lora_r, self.lora_alpha, self.lora_dropout, self.lora_target_modules)
 
     @property
-    def loss_weights(self) -> LossWeights:
+    def loss_weights(self) -> "LossWeights":
+        from train.losses import TERMS, LossWeights  # imported here, so that keys are checked before torch is imported
+
         weights = {term.name: getattr(self, f"{term.name}_weight") for term in TERMS}
         return LossWeights(**weights, beta=self.beta, infonce_temperature=self.infonce_temperature)
 

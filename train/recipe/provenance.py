@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 from train.recipe.arguments import EavssArguments
 
 # Keys that belong to the machine or the moment, not to the recipe.
-_LEFT_OUT = ("output_dir", "use_cpu", "bf16", "local_rank", "deepspeed", "resume_from_checkpoint")
+_LEFT_OUT = ("output_dir", "use_cpu", "bf16", "local_rank", "deepspeed", "resume_from_checkpoint", "disable_tqdm")
 
 
 def recipe_text(args: EavssArguments, training: TrainingArguments) -> str:

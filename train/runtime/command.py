@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-import datasets
-import transformers
 from safetensors import SafetensorError
 
 from data.errors import DataError
@@ -17,8 +15,6 @@ from eavss.errors import EavssError
 from train.runtime.distributed import fail, is_main_process, say
 from train.runtime.errors import HubError, ModelError, RecipeError, is_peers_end, is_plain, machine_error
 from train.runtime.files import check_writable
-from train.runtime.hardware import prepare_process
-from train.runtime.hub_client import bound_requests
 from train.runtime.stopping import Terminated, ending_at_once, follow_launcher
 
 # As shells report SIGINT and SIGTERM, and what is worth a second try.
@@ -56,15 +52,31 @@ def check_is_file(option: str, path: Path | None) -> None:
         check_writable(option, path, folder=False)
 
 
+def answer_early(check: Callable[[], object]) -> None:
+    """Answer `--help` and a mistake in the command line or the recipe, and return if there is nothing to answer.
+
+    A script calls it, where it is the program, between the imports that its options need and those of the libraries
+    that compute, which take seconds.
+
+    Args:
+        check: parses the command line, and raises what is wrong with it.
+    """
+    try:
+        check()
+    except _USER_ERRORS as error:
+        sys.exit(fail(str(error)))
+
+
 def exit_status(command: Callable[[], object]) -> int:
     """Run a command and return its exit status.
 
     It is 0, 2 after a user's mistake, which is printed, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1, or 1 where
     another rank is gone.
     """
-    bound_requests()
-    prepare_process()
-    _quiet_other_ranks()
+    # Imported here, since it imports torch: a script's options are checked before that (`answer_early`).
+    from train.runtime.libraries import prepare_libraries
+
+    prepare_libraries()
     follow_launcher()
     try:
         with _shown_notes(), ending_at_once():
@@ -112,11 +124,3 @@ def _shown_notes() -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(notes)
-
-
-def _quiet_other_ranks() -> None:
-    """Show the progress bars of one rank only, and none for reading files."""
-    datasets.disable_progress_bars()
-    if not is_main_process():
-        transformers.utils.logging.disable_progress_bar()
-        transformers.utils.logging.set_verbosity_error()

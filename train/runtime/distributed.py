@@ -5,13 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import torch.distributed
-from torch import Tensor
 from tqdm import tqdm
 
 from train.runtime.errors import single_line
+
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,6 +20,8 @@ Arguments = ParamSpec("Arguments")
 
 # Bytes that are sent at once.
 _MESSAGE = 1 << 26
+# Seconds after which it is worth a line that something is done.
+_LONG = 5.0
 # What a rank does after its share of common work, until all ranks have done theirs.
 _joins: list[Callable[[], None]] = []
 
@@ -50,6 +53,12 @@ def say(text: str = "") -> None:
         print(text, flush=True)
 
 
+def say_duration(what: str, seconds: float) -> None:
+    """Say what has taken more than five seconds, where no bar shows it because nobody reads on a terminal."""
+    if seconds > _LONG and not sys.stderr.isatty():
+        say(f"{what}: {seconds:.0f} s")
+
+
 def fail(message: str) -> int:
     """Print a user's error once, however many ranks there are, and return the exit status 2.
 
@@ -64,15 +73,19 @@ def fail(message: str) -> int:
 
 def _place() -> tuple[int, int]:
     """Return this process's rank and the number of ranks."""
+    import torch.distributed  # imported where it is used, so that what only prints does not wait for torch
+
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
 
 
-def on_any_rank(flag: bool, device: torch.device) -> bool:
+def on_any_rank(flag: bool, device: "torch.device") -> bool:
     """Return whether the flag is set on some rank; every rank must call this."""
     if _place()[1] == 1:
         return flag
+    import torch.distributed
+
     found = torch.tensor(float(flag), device=device)
     torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
     return bool(found)
@@ -86,6 +99,8 @@ def from_main(function: Callable[[], Result]) -> Result:
     rank, world = _place()
     if world == 1:
         return function()
+    import torch.distributed
+
     box: list[Any] = [None, None]
     if rank == 0:
         try:
@@ -106,18 +121,22 @@ def from_each(value: Result) -> list[Result]:
     world = _place()[1]
     if world == 1:
         return [value]
+    import torch.distributed
+
     values: list[Any] = [None] * world
     torch.distributed.all_gather_object(values, value)
     return values
 
 
-def join_bytes(tensor: Tensor, device: torch.device) -> None:
+def join_bytes(tensor: "torch.Tensor", device: "torch.device") -> None:
     """Give each rank, in place, the bytes that other ranks have and that are 0 in its own tensor.
 
     Args:
         tensor: contiguous, on the CPU. A byte is 0 or the same on every rank.
         device: of the ranks' communication.
     """
+    import torch.distributed
+
     for part in tensor.view(-1).view(torch.uint8).split(_MESSAGE):
         moved = part.to(device, copy=True)
         torch.distributed.all_reduce(moved, torch.distributed.ReduceOp.MAX)
@@ -142,9 +161,12 @@ def map_sharded(function: Callable[[Item], Result], items: Sequence[Item], descr
     if not items:
         return []
     rank, world = _place()
-    mine = [function(item) for item in tqdm(items[rank::world], desc=description, disable=rank != 0)]
+    start = time.perf_counter()
+    # None shows the bar where it is read on a terminal.
+    mine = [function(item) for item in tqdm(items[rank::world], desc=description, disable=None if rank == 0 else True)]
     for join in _joins:
         join()
+    say_duration(description, time.perf_counter() - start)
     if world == 1:
         return mine
     parts = from_each(mine)

@@ -4,7 +4,6 @@ import errno
 import unicodedata
 
 from safetensors import SafetensorError
-from torch.distributed import DistBackendError
 
 # What a full, read-only or broken disk, or a path that cannot be written, is reported as.
 _MACHINE = {
@@ -68,4 +67,6 @@ def machine_error(error: Exception) -> str | None:
 
 def is_peers_end(error: Exception) -> bool:
     """Return whether an error says that another rank has ended, or has not answered for `ddp_timeout` seconds."""
+    from torch.distributed import DistBackendError  # imported here, so that a mistyped key does not wait for torch
+
     return isinstance(error, DistBackendError) or (isinstance(error, RuntimeError) and _PEERS in str(error))

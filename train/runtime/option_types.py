@@ -4,8 +4,6 @@ import math
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-from huggingface_hub.serialization._base import parse_size_to_int
-
 from train.runtime.errors import RecipeError
 from train.runtime.files import check_writable
 
@@ -53,6 +51,9 @@ def positive_number(text: str) -> float:
 
 def file_size(text: str) -> str:
     """Return a size such as 5GB, as `save_pretrained` takes it."""
+    # Imported here, so that other options do not wait for it.
+    from huggingface_hub.serialization._base import parse_size_to_int
+
     try:
         size = parse_size_to_int(text)
     except (ValueError, OverflowError):

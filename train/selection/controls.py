@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,29 @@ from data.examples import Example
 from train.batching.encoding import Encoder
 
 NOISE = 0.01
+
+
+class Mismatched(TypedDict):
+    """Kendall's tau of the mismatched ranking with the plain one, and its sum of scores as a share of the plain sum."""
+
+    tau: float
+    share: float
+
+
+class Controls(TypedDict):
+    """How the ranking changes under each control.
+
+    Args:
+        tau: Kendall's tau with the plain ranking by control; None where too few questions allow the control.
+        equal_lengths_questions: the number of questions with answers of equal length.
+        mismatched: the ranking with each question's answers under another question.
+        matched_minus_mismatched: each block's plain score less its mismatched one.
+    """
+
+    tau: dict[str, float | None]
+    equal_lengths_questions: int
+    mismatched: Mismatched
+    matched_minus_mismatched: list[float]
 
 
 def under_other_questions(examples: list[Example]) -> list[Example]:

@@ -11,8 +11,10 @@ from eavss.selectors import Form, Selection, check_layers, count_to_select, sele
 from eavss.stability import Stability, stability
 from train.recipe.settings import SelectionSettings
 from train.runtime.distributed import map_sharded
+from train.runtime.stages import clock
 
 
+@clock.stage("score")
 def score(model: PreTrainedModel, batches: list[PairedBatch]) -> LayerProfile:
     """Profile the blocks of `model` on batches of training questions, divided among the ranks."""
     return LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
@@ -43,6 +45,7 @@ class Choice:
     form: Form
 
 
+@clock.stage("select")
 def select(profile: LayerProfile, settings: SelectionSettings, seed: int) -> Choice:
     """Select the blocks to train by the profile's scores, or take those that the recipe names.
 

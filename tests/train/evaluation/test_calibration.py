@@ -13,7 +13,8 @@ import torch
 
 from data.examples import Example, normalise_question
 from data.judge import Verdict
-from data.sources import SAMPLES, DataSource
+from data.places import SAMPLES
+from data.sources import DataSource
 from eavss.asking import FEW_SHOT
 from eavss.confidence import KINDS, Calibration, Confidence
 from eavss.errors import EavssError

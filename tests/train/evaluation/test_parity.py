@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data import nq, sciq, triviaqa, truthfulqa, wikiqa
 from data.examples import wrong_answers
-from data.sources import SAMPLES
+from data.places import SAMPLES
 from scripts.benchmarks.benchmark_evaluation import TASKS, local_task
 from train.batching.encoding import Encoder
 from train.evaluation.benchmarks import Benchmark, Question

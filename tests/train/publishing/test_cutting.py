@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from eavss.choices import CRITERIA
 from eavss.errors import EavssError
-from eavss.pruning import CRITERIA
 from eavss.surgery import skip_blocks
 from train.model.loading import read_model
 from train.publishing import checkpoints

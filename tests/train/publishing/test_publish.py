@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments, pipeline
 
 from data import wikiqa
-from data.sources import SAMPLES
+from data.places import SAMPLES
 from tests.hub_server import OWNER, TOKEN, Hub
 from tests.train.publishing.toy_run import CONFIG, WEIGHTS
 from train.publishing.checkpoints import Adapter

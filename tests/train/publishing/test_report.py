@@ -48,9 +48,11 @@ def test_a_run_is_written_whole(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     before, after = ({"nq": [each[moment] for each in ITEMS]} for moment in ("before", "after"))
     results = {**RESULTS, "benchmarks": {"nq": RESULTS["benchmarks"]["nq"]}}
-    write_results(tmp_path, results, Evaluation(before, {}, {}), Evaluation(after, {}, {}))  # type: ignore[arg-type]
+    written = write_results(tmp_path, results, Evaluation(before, {}, {}), Evaluation(after, {}, {}))  # type: ignore[arg-type]
     run = Run.read(tmp_path)
-    assert (run.results, run.items("nq")) == (results, ITEMS)
+    assert (run.results, run.items("nq")) == (written, ITEMS)
+    assert written == {**results, "stages": written["stages"]}
+    assert written["stages"]["report"]["seconds"] > 0
     assert "<dt>corrected a bit</dt>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -118,3 +120,14 @@ def test_the_page_shows_the_change_with_its_interval_noise_and_control(page: str
         ["nq", "f1", "7", "0.250", "0.200", "-0.050 ~", "-0.200 to +0.100", ""],
         ["&lt;b&gt;own&lt;/b&gt;", "contrast_accuracy", "3", "1.000", "1.000", "+0.000 ~", "+0.000 to +0.000", ""],
     ]
+
+
+def test_the_page_shows_where_the_time_went(tmp_path: Path) -> None:
+    stages = {"train": {"seconds": 84.0, "flops": 3e12}, "load": {"seconds": 42.0}}
+    page = write_page(tmp_path, results={**RESULTS, "stages": stages})
+    assert '<td>train</td><td><div class="bar" style="width: 12.00rem"></div></td><td>84.0</td><td>3.00</td>' in page
+    assert '<td>load</td><td><div class="bar" style="width: 6.00rem"></div></td><td>42.0</td><td></td>' in page
+
+
+def test_a_page_of_an_earlier_version_has_no_stages(page: str) -> None:
+    assert "Where the time went" not in page

@@ -12,7 +12,7 @@ import torch.distributed
 from data.errors import DataError
 from eavss.errors import EavssError
 from tests.ranks import on_two_ranks
-from train.runtime.command import Parser, check_is_file, exit_status
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.errors import HubError, ModelError, RecipeError
 
 
@@ -99,3 +99,14 @@ def test_a_folder_cannot_be_written_as_a_file(tmp_path: Path) -> None:
     check_is_file("--json", tmp_path / "new.json")
     with pytest.raises(RecipeError, match=r"--json: .* is a folder"):
         check_is_file("--json", tmp_path)
+
+
+def test_a_mistake_is_answered_early(capsys: pytest.CaptureFixture[str]) -> None:
+    def check() -> None:
+        raise DataError("dataset: no file none.jsonl")
+
+    with pytest.raises(SystemExit) as ended:
+        answer_early(check)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: dataset: no file none.jsonl\n"
+    answer_early(lambda: None)
