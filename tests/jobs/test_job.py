@@ -96,6 +96,10 @@ def test_two_ranks_on_the_embedded_model_leave_every_file(tmp_path: Path) -> Non
         assert "contrast_accuracy" in entry["before"]
         assert ("mc2" in entry["before"]) == (name == "truthfulqa")
     assert results["train"]["steps"] == 4
+    stages = results["stages"]
+    assert next(iter(stages)) == "imports"
+    assert {"data", "load", "mining", "select", "reference pass", "report", "before: question hidden"} <= stages.keys()
+    assert all(stages[name]["flops"] > 0 for name in ("score", "train", "before: sciq", "after: sciq"))
     assert results["train"]["pairs"] == 16  # no more are read than the steps take, half of them to decline
     assert any("loss/decline" in entry for entry in results["train"]["log"])
     assert any("loss/dpo" in entry for entry in results["train"]["log"])

@@ -31,13 +31,13 @@ def _tell(module: nn.Module, flops: float) -> None:
     """Let a module tell the clock its FLOPs.
 
     Args:
-        module: it takes states (..., H).
+        module: it takes states (..., T, H), such as (B, T, H), or (N, H) at chosen positions.
         flops: those of one token.
     """
 
     def count(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], _output: object) -> None:
         if not module.training and not torch.is_grad_enabled():
             states = args[0] if args else kwargs["hidden_states"]
-            clock.count(flops * states.numel() / states.shape[-1])
+            clock.count(flops * states.shape[-3:-1].numel())
 
     module.register_forward_hook(count, with_kwargs=True)

@@ -1,5 +1,7 @@
 """Ranks print once and divide work; tests/jobs runs them for real."""
 
+import sys
+
 import pytest
 import torch
 
@@ -27,6 +29,25 @@ def test_one_process_does_all_the_work() -> None:
     assert from_main(lambda: "here") == "here"
     assert from_each("here") == ["here"]
     assert [on_any_rank(flag, torch.device("cpu")) for flag in (True, False)] == [True, False]
+
+
+def test_off_a_terminal_long_work_leaves_a_line_and_no_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    map_sharded(lambda item: item, [1, 2], "short")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(distributed, "_LONG", 0.0)
+    map_sharded(lambda item: item, [1, 2], "long")
+    assert capsys.readouterr() == ("long: 0 s\n", "")
+
+
+def test_a_terminal_shows_a_bar_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(distributed, "_LONG", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    map_sharded(lambda item: item, [1, 2], "long")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "long: 100%" in err
 
 
 def test_only_the_main_rank_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
