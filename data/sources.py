@@ -1,20 +1,19 @@
 """Load rows from the Hub, a local mirror in Hub layout, the samples that ship, or a user's own file."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import datasets
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
-from huggingface_hub.utils import validate_repo_id
-
-from data import preferences, questions
+from data.conversion import converted
 from data.dataset import DataSet
-from data.errors import DataError, first_line
+from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
 from data.files import READERS, NumberedRow, Row, file_rows
+from data.forms import own_data
+from data.hub import hub_rows, is_hub_id
+from data.own_data import OwnData
 from data.sets import ALL, SETS
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -24,12 +23,13 @@ EvaluationSplit = Literal["test", "validation"]
 
 T = TypeVar("T")
 
-_UNREADABLE = (datasets.exceptions.DatasetGenerationError, ValueError, OSError)
-
 
 @dataclass(frozen=True)
 class Split:
-    """The examples to learn from and those kept for evaluation. No question is in both."""
+    """The examples to learn from and those kept for evaluation.
+
+    No question is in both; of conversations, none that opens one.
+    """
 
     train: list[Example]
     evaluation: list[Example]
@@ -47,12 +47,14 @@ class DataSource:
             the evaluation questions, which are then left alone.
         evaluation_split: which split of a set is evaluated on; None for the set's test split where it has labels, as
             papers and lm-evaluation-harness do, and else for its validation split. The samples have no test split.
+        row_limit: at most so many rows of own data are kept in memory (`data.own_data.drawn`); None for all of them.
     """
 
     root: str | None = None
     evaluation_share: float = 0.1
     validation_share: float = 0.0
     evaluation_split: EvaluationSplit | None = None
+    row_limit: int | None = None
 
     def evaluated_split(self, known: DataSet) -> str:
         """Return the name of the split of `known` that is evaluated on.
@@ -89,7 +91,7 @@ class DataSource:
         """Load the training and evaluation examples of `dataset`.
 
         Args:
-            dataset: one of `SETS`, or own questions or preferences: a .jsonl, .json or .parquet file, or a Hub id.
+            dataset: one of `SETS`, or own data: a file with one of the endings of `READERS`, or a Hub id.
 
         Raises:
             DataError: there is no such set, file or split, or a row has no question or no answer.
@@ -97,13 +99,25 @@ class DataSource:
         if dataset in SETS:
             split = self._split_of_set(SETS[dataset])
         else:
-            rows, where = _own_rows(dataset, self.root)
-            found = _converted(lambda counted: _own_examples(counted, dataset), rows, where)
-            split = _require_both(_split_by_hash(found, self.evaluation_share), where)
+            data = self.own(dataset)
+            data.warn(dataset)
+            split = _require_both(_split_by_hash(data.examples, self.evaluation_share), dataset)
         if not self.validation_share:
             return split
         validation = _split_by_hash(split.train, self.validation_share, "validation ")
         return _require_both(validation, f"{dataset}: validation_share")
+
+    def own(self, dataset: str) -> OwnData:
+        """Read a user's own data, before they are divided.
+
+        Raises:
+            DataError: see `split`.
+        """
+        path = _own_path(dataset, self.root)
+        if self.row_limit is None:
+            return _own_data(dataset, path, None)
+        stat = None if path is None else path.stat()
+        return _drawn_data(dataset, path, self.row_limit, stat and (stat.st_mtime_ns, stat.st_size))
 
     def training_pools(self, dataset: str) -> list[list[Example]]:
         """Load the examples to learn from: one pool for `dataset`, or one for each of the five sets where it is `all`.
@@ -139,7 +153,7 @@ class DataSource:
             DataError: it cannot be read, or nothing can be made from its rows.
         """
         rows, where = hub_layout_rows(known.hub_id, known.config, split, self.root)
-        found = _converted(convert, rows, where)
+        found = converted(convert, rows, where)
         if not found:
             raise DataError(f"{where} holds no question with a truthful answer")
         return found
@@ -157,28 +171,8 @@ def _require_both(split: Split, where: str) -> Split:
 def _split_by_hash(examples: list[Example], share: float, salt: str = "") -> Split:
     parts: tuple[list[Example], list[Example]] = ([], [])
     for example in examples:
-        parts[hash_fraction(f"{salt}{example.question}") < share].append(example)
+        parts[hash_fraction(f"{salt}{example.opening}") < share].append(example)
     return Split(*parts)
-
-
-def _converted(convert: Callable[[Iterable[Row]], list[T]], rows: Iterable[NumberedRow], where: str) -> list[T]:
-    place = where
-
-    def counted() -> Iterator[Row]:
-        nonlocal place
-        for number, row in rows:
-            place = f"{where}: row {number}"
-            yield row
-        place = where  # what fails after the last row is not the last row's fault
-
-    try:
-        return convert(counted())
-    except KeyError as error:
-        raise DataError(f"{place} has no column {error}") from None
-    except ValueError as error:
-        raise DataError(f"{place}: {error}") from None
-    except (TypeError, AttributeError):
-        raise DataError(f"{place}: a value is missing, or not of the type that this set's columns have") from None
 
 
 def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
@@ -191,58 +185,47 @@ def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> t
         DataError: there is no such file or split, or it cannot be read.
     """
     if root is None:
-        return _hub_rows(hub_id, config, split), f"{hub_id} ({config}, {split})"
-    folder = SAMPLES if root == "samples" else Path(root)
-    path = folder / hub_id / config / f"{split}.parquet"
-    if not path.is_file():
-        if split == "test" and path.with_stem("validation").is_file():
-            raise DataError(f"no file {path}: to evaluate on the validation split, set evaluation_split: validation")
-        raise DataError(
-            f"no file {path}: datasets_root {root!r} should be 'samples' or a folder that holds "
-            "<owner>/<name>/<config>/<split>.parquet"
-        )
+        return hub_rows(hub_id, config, split), f"{hub_id} ({config}, {split})"
+    path = _hub_layout_path(hub_id, config, split, root)
     return file_rows(path), str(path)
 
 
-def _own_examples(rows: Iterable[Row], name: str) -> list[Example]:
-    """Read a user's own rows: questions with right answers alone, or preferences."""
-    rows = iter(rows)
-    first = next(rows, {})
-    kind = questions if questions.ANSWERS in first else preferences
-    return kind.examples(chain([first], rows), name)
+def _hub_layout_path(hub_id: str, config: str, split: str, root: str) -> Path:
+    folder = SAMPLES if root == "samples" else Path(root)
+    path = folder / hub_id / config / f"{split}.parquet"
+    if path.is_file():
+        return path
+    if split == "test" and path.with_stem("validation").is_file():
+        raise DataError(f"no file {path}: to evaluate on the validation split, set evaluation_split: validation")
+    raise DataError(
+        f"no file {path}: datasets_root {root!r} should be 'samples' or a folder that holds "
+        "<owner>/<name>/<config>/<split>.parquet"
+    )
 
 
-def _own_rows(dataset: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
+def _own_path(dataset: str, root: str | None) -> Path | None:
+    """Return the file of a user's own data; None where they are on the Hub."""
     path = Path(dataset)
     if path.suffix in READERS:
         if not path.is_file():
             raise DataError(f"dataset: no file {path}")
-        return file_rows(path), str(path)
-    if dataset.count("/") != 1 or not _is_hub_id(dataset):
+        return path
+    if not is_hub_id(dataset):
+        endings = ", ".join(READERS)
         raise DataError(
-            f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a .jsonl, .json or .parquet file, "
+            f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a file that ends in one of {endings}, "
             "nor a Hub id such as trl-lib/ultrafeedback_binarized"
         )
-    if root is None:
-        return _hub_rows(dataset, None, "train"), f"{dataset} (train)"
-    return hub_layout_rows(dataset, "default", "train", root)
+    return None if root is None else _hub_layout_path(dataset, "default", "train", root)
 
 
-def _is_hub_id(name: str) -> bool:
-    """Return whether the Hub may have a set of this name. `load_dataset` would take ../x for a folder."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
+def _own_data(dataset: str, path: Path | None, limit: int | None) -> OwnData:
+    where = f"{dataset} (train)" if path is None else str(path)
+    rows = hub_rows(dataset, None, "train", streamed=limit is not None) if path is None else file_rows(path)
+    return converted(lambda counted: own_data(counted, dataset, limit), rows, where)
 
 
-def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[NumberedRow]:
-    try:
-        return enumerate(datasets.load_dataset(hub_id, config, split=split), start=1)
-    except (*_UNREADABLE, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError, HTTPError) as error:
-        where = f"{hub_id} (config {config or 'default'}, split {split})"
-        raise DataError(
-            f"{where} cannot be loaded from the Hub: {first_line(error.__cause__ or error)}; without a connection, set "
-            "datasets_root to a folder in Hub layout or to 'samples'"
-        ) from None
+@lru_cache(maxsize=2)
+def _drawn_data(dataset: str, path: Path | None, limit: int, _version: tuple[int, int] | None) -> OwnData:
+    """Read data that may be far larger than memory once for all stages of a run; `_version` is the file's."""
+    return _own_data(dataset, path, limit)

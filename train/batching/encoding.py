@@ -22,8 +22,9 @@ class Encoder:
     Args:
         tokenizer: the model's.
         prompt_style: `plain`, "Question: ...\nAnswer:" and " " + answer; `chat`, the tokenizer's template with the
-            question as the user's message; or `harness`, each set's prompt in lm-evaluation-harness. Verbatim examples
-            are joined as they stand in any style.
+            question as the user's message; or `harness`, each set's prompt in lm-evaluation-harness. The earlier turns
+            of a conversation stand before its question in the same style. Verbatim examples are joined as they stand
+            in any style.
         max_length: see `eavss.batches.join`.
         shots: for the plain style, examples by set that are shown with their answers before the question.
         common_shots: the examples that are shown for sets without shots of their own.
@@ -90,7 +91,7 @@ class Encoder:
         system = "".join(f"{text}\n\n" for text in (example.system, self.instruction) if text)
         known = self.shots.get(example.dataset, self.common_shots)
         shown = [shot for shot in known if shot.question != example.question]
-        shots = answered_questions((shot.question, shot.truthful[0]) for shot in shown)
+        shots = answered_questions([*((shot.question, shot.truthful[0]) for shot in shown), *example.history])
         return f"{system}{shots}{plain_prompt(example.question, self._passage(example))}"
 
     def prompt_ids(self, example: Example) -> list[int]:
@@ -103,10 +104,12 @@ class Encoder:
         return encode_as_one(self.tokenizer, prompt, answer, self.max_length)
 
     def _messages(self, example: Example) -> list[Turn]:
-        system = [("system", example.system)] if example.system else []
+        earlier = [("system", example.system)] if example.system else []
+        for said, answered in example.history:
+            earlier += [("user", said), ("assistant", answered)]
         # Not every template has a system message.
         question = chat_question(example.question, self._passage(example))
-        return [*system, ("user", f"{self.instruction}\n\n{question}" if self.instruction else question)]
+        return [*earlier, ("user", f"{self.instruction}\n\n{question}" if self.instruction else question)]
 
     def _passage(self, example: Example) -> str:
         return example.support if self.passages else ""
