@@ -8,6 +8,8 @@ from data.files import NumberedRow, Row
 
 T = TypeVar("T")
 
+_UNFIT = (KeyError, ValueError, TypeError, AttributeError)
+
 
 def converted(convert: Callable[[Iterable[Row]], T], rows: Iterable[NumberedRow], where: str) -> T:
     """Return what `convert` makes of the rows.
@@ -31,9 +33,22 @@ def converted(convert: Callable[[Iterable[Row]], T], rows: Iterable[NumberedRow]
         return convert(counted())
     except DataError:
         raise
-    except KeyError as error:
-        raise DataError(f"{place} has no column {error}") from None
-    except ValueError as error:
-        raise DataError(f"{place}: {error}") from None
-    except (TypeError, AttributeError):
-        raise DataError(f"{place}: a value is missing, or not of the type that this set's columns have") from None
+    except _UNFIT as error:
+        raise _fault(place, error) from None
+
+
+def faults(convert: Callable[[Row], object], rows: Iterable[NumberedRow], where: str) -> Iterator[str]:
+    """Say what is wrong with each of the rows that cannot be converted, in the words of `converted`."""
+    for number, row in rows:
+        try:
+            convert(row)
+        except _UNFIT as error:
+            yield str(_fault(f"{where}: row {number}", error))
+
+
+def _fault(place: str, error: Exception) -> DataError:
+    if isinstance(error, KeyError):
+        return DataError(f"{place} has no column {error}")
+    if isinstance(error, ValueError):
+        return DataError(f"{place}: {error}")
+    return DataError(f"{place}: a value is missing, or not of the type that this set's columns have")

@@ -1,6 +1,6 @@
 """The forms that a user's own rows may have, which their columns tell apart."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -14,6 +14,18 @@ def own_data(rows: Iterable[Row], name: str, limit: int | None = None) -> OwnDat
     rows = iter(rows)
     first = next(rows, {})
     return form_of(first).collect(chain([first], rows), name, limit)
+
+
+def row_reader() -> Callable[[Row], object]:
+    """Return what reads rows alone, all in the form of the first one that has a form."""
+    form: Form[Any] | None = None
+
+    def read(row: Row) -> object:
+        nonlocal form
+        form = form or form_of(row)
+        return form.read(row)
+
+    return read
 
 
 def form_of(row: Mapping[str, Any]) -> Form[Any]:

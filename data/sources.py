@@ -1,17 +1,17 @@
 """Load rows from the Hub, a local mirror in Hub layout, the samples that ship, or a user's own file."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from data.conversion import converted
+from data.conversion import converted, faults
 from data.dataset import DataSet
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
 from data.files import READERS, NumberedRow, Row, file_rows
-from data.forms import own_data
+from data.forms import own_data, row_reader
 from data.hub import hub_rows, is_hub_id
 from data.own_data import OwnData
 from data.sets import ALL, SETS
@@ -101,7 +101,7 @@ class DataSource:
         else:
             data = self.own(dataset)
             data.warn(dataset)
-            split = _require_both(_split_by_hash(data.examples, self.evaluation_share), dataset)
+            split = self.divided(data, dataset)
         if not self.validation_share:
             return split
         validation = _split_by_hash(split.train, self.validation_share, "validation ")
@@ -116,8 +116,20 @@ class DataSource:
         path = _own_path(dataset, self.root)
         if self.row_limit is None:
             return _own_data(dataset, path, None)
-        stat = None if path is None else path.stat()
-        return _drawn_data(dataset, path, self.row_limit, stat and (stat.st_mtime_ns, stat.st_size))
+        return _drawn_data(dataset, path, self.row_limit, path and (path.stat().st_mtime_ns, path.stat().st_size))
+
+    def own_faults(self, dataset: str) -> Iterator[str]:
+        """Say of each own row that cannot be read what is wrong with it.
+
+        Raises:
+            DataError: the file is broken at a row; or see `split`.
+        """
+        rows, where = _own_rows(dataset, _own_path(dataset, self.root), streamed=self.row_limit is not None)
+        return faults(row_reader(), rows, where)
+
+    def divided(self, data: OwnData, dataset: str) -> Split:
+        """Divide own data by a hash of the words that a conversation opens with; neither side may be empty."""
+        return _require_both(_split_by_hash(data.examples, self.evaluation_share), dataset)
 
     def training_pools(self, dataset: str) -> list[list[Example]]:
         """Load the examples to learn from: one pool for `dataset`, or one for each of the five sets where it is `all`.
@@ -211,21 +223,25 @@ def _own_path(dataset: str, root: str | None) -> Path | None:
             raise DataError(f"dataset: no file {path}")
         return path
     if not is_hub_id(dataset):
-        endings = ", ".join(READERS)
         raise DataError(
-            f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a file that ends in one of {endings}, "
-            "nor a Hub id such as trl-lib/ultrafeedback_binarized"
+            f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a {', '.join(READERS)} file, nor a Hub id "
+            "such as trl-lib/ultrafeedback_binarized"
         )
     return None if root is None else _hub_layout_path(dataset, "default", "train", root)
 
 
+def _own_rows(dataset: str, path: Path | None, streamed: bool) -> tuple[Iterable[NumberedRow], str]:
+    if path is None:
+        return hub_rows(dataset, None, "train", streamed), f"{dataset} (train)"
+    return file_rows(path), str(path)
+
+
 def _own_data(dataset: str, path: Path | None, limit: int | None) -> OwnData:
-    where = f"{dataset} (train)" if path is None else str(path)
-    rows = hub_rows(dataset, None, "train", streamed=limit is not None) if path is None else file_rows(path)
+    rows, where = _own_rows(dataset, path, streamed=limit is not None)
     return converted(lambda counted: own_data(counted, dataset, limit), rows, where)
 
 
 @lru_cache(maxsize=2)
 def _drawn_data(dataset: str, path: Path | None, limit: int, _version: tuple[int, int] | None) -> OwnData:
-    """Read data that may be far larger than memory once for all stages of a run; `_version` is the file's."""
+    """Read what may be far larger than memory once for all stages of a run; `_version` is the file's."""
     return _own_data(dataset, path, limit)
