@@ -183,7 +183,7 @@ def described(report: Report, args: EavssArguments) -> list[str]:
         f"{report.cut_prompts:>8} lose the start of the prompt",
         f"{report.cut_answers:>8} lose the end of an answer too",
         f"{report.equal:>8} have equal tokens in both answers, and are left out",
-        f"{report.merged:>8} have an answer that begins inside the prompt's last token; begin it with a space",
+        f"{report.merged:>8} have an answer that shares its first token with the prompt's end; is a space missing?",
         "\nEvaluation questions in the prompts",
     ]
     for name, leak in report.leaks.items():
