@@ -71,6 +71,11 @@ class Example:
         return self.history[0][0] if self.history else self.question
 
     @property
+    def conversation(self) -> str:
+        """All that was said up to the question, by which questions are told apart: "And then?" alone is none."""
+        return "\n".join([*(text for turn in self.history for text in turn), self.question])
+
+    @property
     def contrasts(self) -> list[tuple[str, str]]:
         """Every pair of a truthful answer and a hallucinated one that it is preferred to."""
         return list(self.pairs or product(self.truthful, self.hallucinated))
