@@ -41,8 +41,8 @@ def test_conversations_are_told_apart_by_their_earlier_turns() -> None:
     """All ask "and who read it?" last; what was asked before says which are similar, and which are one question."""
     talk = [
         replace(example("and who read it?", f"{kind} {n}"), history=((f"who wrote the {kind} number {n}", "she"),))
-        for kind in ("novel", "letter")
-        for n in range(30)
+        for kind, first in (("novel", 0), ("letter", 30))
+        for n in range(first, first + 30)
     ]
     for one in with_similar_answers(talk, talk, count=2, seed=0):
         assert len(set(one.hallucinated)) == 2
