@@ -27,13 +27,14 @@ class Example:
 
     Args:
         dataset: the set's name, as `nq`, or the path of a user's own file.
-        question: the question's text, or a whole prompt where `verbatim` is set.
+        question: the question's text, a conversation's last one, or a whole prompt where `verbatim` is set.
         truthful: answers to train towards, the set's best one first; never empty.
         wrong_answers: hallucinated answers; empty until `data.hallucinations` fills it for the sets that have none.
         aliases: every text that counts as correct when a free answer is judged; holds `truthful`.
         verbatim: join the prompt and its answers as they stand, without a template.
         support: a passage that holds the answer, for open-book evaluation; empty where the set has none.
         system: the system message of a conversation; empty where there is none.
+        history: the earlier turns of a conversation, as what the user said and what the assistant answered.
         pairs: which truthful answer is preferred to which hallucinated one, where the data say so; empty where each
             truthful answer is preferred to each hallucinated one.
     """
@@ -46,6 +47,7 @@ class Example:
     verbatim: bool = False
     support: str = ""
     system: str = ""
+    history: tuple[tuple[str, str], ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,6 +64,16 @@ class Example:
     def hallucinated(self) -> tuple[str, ...]:
         """The texts of the wrong answers."""
         return tuple(answer.text for answer in self.wrong_answers)
+
+    @property
+    def opening(self) -> str:
+        """The user's first message. Conversations that begin alike are on one side of a split by hash."""
+        return self.history[0][0] if self.history else self.question
+
+    @property
+    def conversation(self) -> str:
+        """All that was said up to the question, by which questions are told apart: "And then?" alone is none."""
+        return "\n".join([*(text for turn in self.history for text in turn), self.question])
 
     @property
     def contrasts(self) -> list[tuple[str, str]]:
@@ -91,7 +103,8 @@ class Example:
             aliases=tuple(row["aliases"]),
             verbatim=row["verbatim"],
             support=row["support"],
-            system=row.get("system", ""),  # earlier runs have neither
+            system=row.get("system", ""),  # earlier runs have none of these
+            history=tuple((said, answered) for said, answered in row.get("history", ())),
             pairs=tuple((right, wrong) for right, wrong in row.get("pairs", ())),
         )
 

@@ -42,18 +42,20 @@ def _nearest(examples: list[Example], pool: list[Example]) -> list[list[Example]
     if not pool:
         first = examples[0]
         raise DataError(f"{first.dataset}: there is no other question, so none similar to {first.question!r}")
-    pool = sorted(pool, key=lambda example: (example.question, example.truthful))  # so that ties do not depend on it
+    pool = sorted(
+        pool, key=lambda example: (example.conversation, example.truthful)
+    )  # so that ties do not depend on it
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    vectors = vectorizer.fit_transform([example.question for example in pool])
+    vectors = vectorizer.fit_transform([example.conversation for example in pool])
     index = NearestNeighbors(n_neighbors=min(len(pool), _NEIGHBOURS + 1), metric="cosine").fit(vectors)
-    questions = vectorizer.transform([example.question for example in examples])
+    questions = vectorizer.transform([example.conversation for example in examples])
     return [[pool[i] for i in row] for row in index.kneighbors(questions, return_distance=False)]
 
 
 def _top_up(example: Example, neighbours: list[Example], count: int, seed: int) -> Example:
-    own = normalise_question(example.question)
-    candidates = [n.truthful[0] for n in neighbours if normalise_question(n.question) != own]
-    random.Random(f"{seed}:{example.question}").shuffle(candidates)
+    own = normalise_question(example.conversation)
+    candidates = [n.truthful[0] for n in neighbours if normalise_question(n.conversation) != own]
+    random.Random(f"{seed}:{example.conversation}").shuffle(candidates)
     added = _wrong_and_new(example, candidates)[: count - len(example.hallucinated)]
     topped_up = _with_answers(example, added, "similar")
     if not topped_up.hallucinated:

@@ -26,13 +26,13 @@ def with_other_passages(examples: Sequence[Example], seed: int) -> list[Example 
     Returns:
         An example for each, in their order; None where the question has no passage, or no such passage was found.
     """
-    passages = {example.support: normalise_question(example.question) for example in examples if example.support}
+    passages = {example.support: normalise_question(example.conversation) for example in examples if example.support}
     return [_with_other(example, passages, seed) if example.support else None for example in examples]
 
 
 def _with_other(example: Example, passages: dict[str, str], seed: int) -> Example | None:
-    own = normalise_question(example.question)
-    drawn = random.Random(f"{seed}:{example.question}").sample(list(passages), min(_TRIES, len(passages)))
+    own = normalise_question(example.conversation)
+    drawn = random.Random(f"{seed}:{example.conversation}").sample(list(passages), min(_TRIES, len(passages)))
     for passage in drawn:
         if passages[passage] != own and not _holds_answer(passage, example):
             return replace(example, support=passage)

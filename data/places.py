@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from data.errors import DataError, first_line
+from data.errors import DataError
 from data.files import READERS, NumberedRow, file_rows
+from data.hub import hub_rows, is_hub_id
 from data.sets import SETS
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -44,7 +45,7 @@ def hub_layout_rows(hub_id: str, config: str, split: str, root: str | None) -> t
     """
     path = locate(hub_id, config, split, root)
     if path is None:
-        return _hub_rows(hub_id, config, split), f"{hub_id} ({config}, {split})"
+        return hub_rows(hub_id, config, split), f"{hub_id} ({config}, {split})"
     return file_rows(path), str(path)
 
 
@@ -52,7 +53,7 @@ def locate_own(dataset: str, root: str | None) -> Path | None:
     """Return the file of a user's own data, or None where the Hub has them.
 
     Args:
-        dataset: a .jsonl, .json or .parquet file, or a Hub id.
+        dataset: a file with one of the endings of `READERS`, or a Hub id.
         root: as in `data.sources.DataSource`.
 
     Raises:
@@ -63,45 +64,21 @@ def locate_own(dataset: str, root: str | None) -> Path | None:
         if not path.is_file():
             raise DataError(f"dataset: no file {path}")
         return path
-    if dataset.count("/") != 1 or not _is_hub_id(dataset):
+    if not is_hub_id(dataset):
         raise DataError(
-            f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a .jsonl, .json or .parquet file, "
-            "nor a Hub id such as trl-lib/ultrafeedback_binarized"
+            f"dataset: {dataset!r} is neither one of {', '.join(SETS)}, nor a {', '.join(READERS)} file, nor a Hub id "
+            "such as trl-lib/ultrafeedback_binarized"
         )
     return locate(dataset, "default", "train", root)
 
 
-def own_rows(dataset: str, root: str | None) -> tuple[Iterable[NumberedRow], str]:
-    """Return the numbered rows of a user's own data, and the name of their place; see `locate_own`."""
-    path = locate_own(dataset, root)
+def own_rows(dataset: str, path: Path | None, streamed: bool) -> tuple[Iterable[NumberedRow], str]:
+    """Return the numbered rows of a user's own data, and the name of their place.
+
+    Args:
+        path: what `locate_own` has found.
+        streamed: see `data.hub.hub_rows`.
+    """
     if path is None:
-        return _hub_rows(dataset, None, "train"), f"{dataset} (train)"
+        return hub_rows(dataset, None, "train", streamed), f"{dataset} (train)"
     return file_rows(path), str(path)
-
-
-def _is_hub_id(name: str) -> bool:
-    """Return whether the Hub may have a set of this name. `load_dataset` would take ../x for a folder."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
-
-
-def _hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[NumberedRow]:
-    # Imported where the Hub is asked, since these libraries take a second.
-    import datasets
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-    known = (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError, HfHubHTTPError)
-    try:
-        return enumerate(datasets.load_dataset(hub_id, config, split=split), start=1)
-    except (*known, HTTPError, ValueError, OSError) as error:
-        where = f"{hub_id} (config {config or 'default'}, split {split})"
-        raise DataError(
-            f"{where} cannot be loaded from the Hub: {first_line(error.__cause__ or error)}; without a connection, set "
-            "datasets_root to a folder in Hub layout or to 'samples'"
-        ) from None

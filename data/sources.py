@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal, TypeVar
 
-from data import preferences, questions
+from data.conversion import converted, faults
 from data.dataset import DataSet
 from data.errors import DataError
 from data.examples import Example, hash_fraction, normalise_question
-from data.files import NumberedRow, Row
+from data.files import Row
+from data.forms import own_data, row_reader
+from data.own_data import OwnData
 from data.places import hub_layout_rows, locate, locate_own, own_rows
 from data.sets import ALL, SETS
 
@@ -21,7 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Split:
-    """The examples to learn from and those kept for evaluation. No question is in both."""
+    """The examples to learn from and those kept for evaluation.
+
+    No question is in both; of conversations, none that opens one.
+    """
 
     train: list[Example]
     evaluation: list[Example]
@@ -39,12 +45,14 @@ class DataSource:
             the evaluation questions, which are then left alone.
         evaluation_split: which split of a set is evaluated on; None for the set's test split where it has labels, as
             papers and lm-evaluation-harness do, and else for its validation split. The samples have no test split.
+        row_limit: at most so many rows of own data are kept in memory (`data.own_data.drawn`); None for all of them.
     """
 
     root: str | None = None
     evaluation_share: float = 0.1
     validation_share: float = 0.0
     evaluation_split: EvaluationSplit | None = None
+    row_limit: int | None = None
 
     def evaluated_split(self, known: DataSet) -> str:
         """Return the name of the split of `known` that is evaluated on.
@@ -98,7 +106,7 @@ class DataSource:
         """Load the training and evaluation examples of `dataset`.
 
         Args:
-            dataset: one of `SETS`, or own questions or preferences: a .jsonl, .json or .parquet file, or a Hub id.
+            dataset: one of `SETS`, or own data: a file with one of the endings of `READERS`, or a Hub id.
 
         Raises:
             DataError: there is no such set, file or split, or a row has no question or no answer.
@@ -106,13 +114,37 @@ class DataSource:
         if dataset in SETS:
             split = self._split_of_set(SETS[dataset])
         else:
-            rows, where = own_rows(dataset, self.root)
-            found = _converted(lambda counted: _own_examples(counted, dataset), rows, where)
-            split = _require_both(_split_by_hash(found, self.evaluation_share), where)
+            data = self.own(dataset)
+            data.warn(dataset)
+            split = self.divided(data, dataset)
         if not self.validation_share:
             return split
         validation = _split_by_hash(split.train, self.validation_share, "validation ")
         return _require_both(validation, f"{dataset}: validation_share")
+
+    def own(self, dataset: str) -> OwnData:
+        """Read a user's own data, before they are divided.
+
+        Raises:
+            DataError: see `split`.
+        """
+        path = locate_own(dataset, self.root)
+        if self.row_limit is None:
+            return _own_data(dataset, path, None)
+        return _drawn_data(dataset, path, self.row_limit, path and (path.stat().st_mtime_ns, path.stat().st_size))
+
+    def own_faults(self, dataset: str) -> Iterator[str]:
+        """Say of each own row that cannot be read what is wrong with it.
+
+        Raises:
+            DataError: the file is broken at a row; or see `split`.
+        """
+        rows, where = own_rows(dataset, locate_own(dataset, self.root), streamed=self.row_limit is not None)
+        return faults(row_reader(), rows, where)
+
+    def divided(self, data: OwnData, dataset: str) -> Split:
+        """Divide own data by a hash of the words that a conversation opens with; neither side may be empty."""
+        return _require_both(_split_by_hash(data.examples, self.evaluation_share), dataset)
 
     def training_pools(self, dataset: str) -> list[list[Example]]:
         """Load the examples to learn from: one pool for `dataset`, or one for each of the five sets where it is `all`.
@@ -148,7 +180,7 @@ class DataSource:
             DataError: it cannot be read, or nothing can be made from its rows.
         """
         rows, where = hub_layout_rows(known.hub_id, known.config, split, self.root)
-        found = _converted(convert, rows, where)
+        found = converted(convert, rows, where)
         if not found:
             raise DataError(f"{where} holds no question with a truthful answer")
         return found
@@ -166,33 +198,16 @@ def _require_both(split: Split, where: str) -> Split:
 def _split_by_hash(examples: list[Example], share: float, salt: str = "") -> Split:
     parts: tuple[list[Example], list[Example]] = ([], [])
     for example in examples:
-        parts[hash_fraction(f"{salt}{example.question}") < share].append(example)
+        parts[hash_fraction(f"{salt}{example.opening}") < share].append(example)
     return Split(*parts)
 
 
-def _converted(convert: Callable[[Iterable[Row]], list[T]], rows: Iterable[NumberedRow], where: str) -> list[T]:
-    place = where
-
-    def counted() -> Iterator[Row]:
-        nonlocal place
-        for number, row in rows:
-            place = f"{where}: row {number}"
-            yield row
-        place = where  # what fails after the last row is not the last row's fault
-
-    try:
-        return convert(counted())
-    except KeyError as error:
-        raise DataError(f"{place} has no column {error}") from None
-    except ValueError as error:
-        raise DataError(f"{place}: {error}") from None
-    except (TypeError, AttributeError):
-        raise DataError(f"{place}: a value is missing, or not of the type that this set's columns have") from None
+def _own_data(dataset: str, path: Path | None, limit: int | None) -> OwnData:
+    rows, where = own_rows(dataset, path, streamed=limit is not None)
+    return converted(lambda counted: own_data(counted, dataset, limit), rows, where)
 
 
-def _own_examples(rows: Iterable[Row], name: str) -> list[Example]:
-    """Read a user's own rows: questions with right answers alone, or preferences."""
-    rows = iter(rows)
-    first = next(rows, {})
-    kind = questions if questions.ANSWERS in first else preferences
-    return kind.examples(chain([first], rows), name)
+@lru_cache(maxsize=2)
+def _drawn_data(dataset: str, path: Path | None, limit: int, _version: tuple[int, int] | None) -> OwnData:
+    """Read what may be far larger than memory once for all stages of a run; `_version` is the file's."""
+    return _own_data(dataset, path, limit)

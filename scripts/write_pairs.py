@@ -14,6 +14,7 @@ import math
 import random
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from data.examples import Example
@@ -54,11 +55,15 @@ def draw_questions(args: EavssArguments, limit: int | None, seed: int) -> list[E
     """Draw training questions of the data set in a seeded order, as many of each of the sets where it is `all`.
 
     Raises:
-        RecipeError: its rows hold whole prompts.
+        RecipeError: its rows hold whole prompts, or conversations of several turns.
     """
     pools = args.source.training_pools(args.dataset)
-    if any(example.verbatim for pool in pools for example in pool):
-        raise RecipeError(f"dataset: {args.dataset} holds whole prompts; it should hold questions, or messages")
+    for example in chain(*pools):
+        if example.verbatim or example.history:
+            held = "whole prompts" if example.verbatim else "conversations of several turns"
+            raise RecipeError(
+                f"dataset: {args.dataset} holds {held}; it should hold questions, or messages of one turn"
+            )
     share = None if limit is None else math.ceil(limit / len(pools))
     drawn = [random.Random(seed).sample(pool, len(pool))[:share] for pool in pools]
     return list({(each.question, each.system): each for pool in drawn for each in pool}.values())[:limit]

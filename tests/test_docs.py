@@ -13,6 +13,7 @@ import pytest
 from scripts import (
     ask,
     calibrate,
+    check_data,
     compare_cuts,
     compare_declining,
     compare_healing,
@@ -161,6 +162,7 @@ SCRIPTS: dict[str, Callable[[list[str]], Any]] = {
     "embedded_model.py": lambda _words: embedded_model.main(),
     "ask.py": ask.run,
     "calibrate.py": calibrate.run,
+    "check_data.py": check_data.run,
     "evaluate_runs.py": evaluate_runs.run,
     "export_checkpoint.py": export_checkpoint.run,
     "family_table.py": family_table.run,

@@ -17,6 +17,8 @@ def turns(*messages: str) -> list[Row]:
 
 ASKED = Prompt("Who?")
 INSTRUCTED = Prompt("Who?", system="Be brief.")
+LATER = Prompt("Who?", system="Be brief.", history=(("Is it?", "It is."), ("Was it?", "It was.")))
+TURNS = ("system: Be brief.", "user: Is it?", "assistant: It is.", "user: Was it?", "assistant: It was.", "user: Who?")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,24 @@ INSTRUCTED = Prompt("Who?", system="Be brief.")
             },
             ASKED,
         ),
+        ({"prompt": turns(*TURNS), "chosen": turns("assistant: I"), "rejected": turns("assistant: he")}, LATER),
+        ({"chosen": turns(*TURNS, "assistant: I"), "rejected": turns(*TURNS, "assistant: he")}, LATER),
+        (
+            {
+                "prompt": turns(*TURNS[:2]),
+                "chosen": turns(*TURNS[2:], "assistant: I"),
+                "rejected": turns(*TURNS[2:], "assistant: he"),
+            },
+            LATER,
+        ),
+        (
+            {
+                "prompt": "Is it?",
+                "chosen": turns(*TURNS, "assistant: I"),
+                "rejected": turns(*TURNS, "assistant: he"),
+            },
+            LATER,
+        ),
     ],
 )
 def test_a_row_may_have_each_of_trls_forms(row: Row, prompt: Prompt) -> None:
@@ -107,22 +127,46 @@ I_SAY, HE_SAYS = turns("assistant: I"), turns("assistant: he")
             {"chosen": turns("user: Who?", "user: I"), "rejected": turns("user: Who?", "assistant: he")},
             "chosen ends with a message of 'user', where 'assistant' would be right",
         ),
+        ({"chosen": I_SAY, "rejected": HE_SAYS}, "the prompt has no message of the user, where a last one of 'user'"),
+        (
+            {"prompt": turns("user: Who?", "user: Who?"), "chosen": I_SAY, "rejected": HE_SAYS},
+            "message 2 of the conversation has the role 'user', where 'assistant' would be right; user and",
+        ),
+        (
+            {"prompt": turns("system: A", "system: B", "user: Who?"), "chosen": I_SAY, "rejected": HE_SAYS},
+            "message 2 of the conversation has the role 'system', where 'user' would be right",
+        ),
+        (
+            {"prompt": turns("user: Who?", "assistant: What?"), "chosen": I_SAY, "rejected": HE_SAYS},
+            "the prompt ends with a message of 'assistant', where a last one of 'user' would be right",
+        ),
+        (
+            {"prompt": turns("human: Who?"), "chosen": I_SAY, "rejected": HE_SAYS},
+            "message 1 of the conversation has the role 'human', where 'user' would be right",
+        ),
+        (
+            {"prompt": turns("user: Who?", "tool: 7", "user: Who?"), "chosen": I_SAY, "rejected": HE_SAYS},
+            "message 2 of prompt is of a tool or calls one, which is not supported; user and assistant take turns",
+        ),
         (
             {
-                "prompt": turns("user: Who?", "assistant: What?", "user: That."),
-                "chosen": I_SAY,
+                "prompt": turns("user: Who?"),
+                "chosen": [{"role": "assistant", "content": "I", "tool_calls": [{"name": "f"}]}],
                 "rejected": HE_SAYS,
             },
-            "the prompt has the messages (user, assistant, user), where one of user, after one of system at most",
+            "message 1 of chosen is of a tool or calls one",
         ),
-        ({"chosen": I_SAY, "rejected": HE_SAYS}, "the prompt has the messages (), where one of user"),
+        (
+            {"prompt": turns("user: Who?"), "chosen": I_SAY, "rejected": HE_SAYS, "tools": [{"name": "f"}]},
+            "the row has tools, which are not supported",
+        ),
         (
             {
                 "prompt": "What?",
                 "chosen": turns("user: Who?", "assistant: I"),
                 "rejected": turns("user: Who?", "assistant: he"),
             },
-            "the prompt is not the message that chosen and rejected answer",
+            "the prompt is no message of the user that chosen and rejected begin with",
         ),
         (
             {

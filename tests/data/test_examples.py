@@ -29,18 +29,19 @@ def test_a_line_has_the_keys_of_earlier_runs_and_is_read_back() -> None:
         ("verbatim", False),
         ("support", "It is helium."),
         ("system", ""),
+        ("history", []),
         ("pairs", []),
     ]
     assert Example.from_json(json.loads(line)) == EXAMPLE
 
 
 def test_pairs_and_a_system_message_are_read_back_and_lines_of_earlier_runs_have_neither() -> None:
-    paired = replace(EXAMPLE, system="Be brief.", pairs=(("helium", "argon"),))
+    paired = replace(EXAMPLE, system="Be brief.", history=(("Who?", "I."),), pairs=(("helium", "argon"),))
     row = json.loads(json.dumps(paired.to_json()))
     assert Example.from_json(row) == paired
     assert paired.contrasts == [("helium", "argon")]
     assert EXAMPLE.contrasts == [("helium", "neon"), ("helium", "argon")]
-    del row["system"], row["pairs"]
+    del row["system"], row["history"], row["pairs"]
     assert Example.from_json(row) == EXAMPLE
 
 

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import tracemalloc
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -75,15 +78,15 @@ def test_strings_stay_strings(value: str, tmp_path: Path) -> None:
 def test_a_json_file_is_a_list_of_rows_or_a_row_a_line(tmp_path: Path) -> None:
     rows = preferences("q", 3)
     (tmp_path / "list.json").write_text(json.dumps(rows, indent=2))
-    assert file_rows(tmp_path / "list.json") == list(enumerate(rows, start=1))
-    assert file_rows(write_lines(tmp_path / "lines.json", rows)) == list(enumerate(rows, start=1))
+    assert list(file_rows(tmp_path / "list.json")) == list(enumerate(rows, start=1))
+    assert list(file_rows(write_lines(tmp_path / "lines.json", rows))) == list(enumerate(rows, start=1))
 
 
 def test_lines_are_counted_as_the_file_has_them(tmp_path: Path) -> None:
     """A byte order mark, empty lines and a line separator inside a string do not move the numbers."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + '{"a": "x\u2028y"}\n\n{"a": "z"}\r\n'.encode())
-    assert file_rows(path) == [(1, {"a": "x\u2028y"}), (3, {"a": "z"})]
+    assert list(file_rows(path)) == [(1, {"a": "x\u2028y"}), (3, {"a": "z"})]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,7 @@ def test_lines_are_counted_as_the_file_has_them(tmp_path: Path) -> None:
 def test_a_broken_file_is_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
-        file_rows(tmp_path / name)
+        list(file_rows(tmp_path / name))
     assert str(tmp_path / name) in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -131,3 +134,66 @@ def test_an_odd_working_folder_changes_nothing(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(folder)
     assert os.getcwd().endswith("check[out]")
     assert prompts(Path("mine.jsonl")) == {"named"}
+
+
+def test_a_csv_file_is_read_as_a_spreadsheet_and_pandas_write_it(tmp_path: Path) -> None:
+    """A byte order mark, quoted line breaks and quotes, a blank line, and values that pandas would take for others."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        b'\xef\xbb\xbfprompt,chosen,rejected\r\n"Who, \r\nor what?",007,NA\r\n\r\n'
+        b'says ""?,"""I""",\r\n2024-01-31,1e5,null'
+    )
+    assert list(file_rows(path)) == [
+        ("1 (line 2)", {"prompt": "Who, \r\nor what?", "chosen": "007", "rejected": "NA"}),
+        ("2 (line 5)", {"prompt": 'says ""?', "chosen": '"I"', "rejected": ""}),
+        ("3 (line 6)", {"prompt": "2024-01-31", "chosen": "1e5", "rejected": "null"}),
+    ]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_any_text_that_pandas_writes_is_read_back(name: str, separator: str, tmp_path: Path) -> None:
+    texts = [
+        "a,b",
+        "a\tb",
+        'a "b"',
+        "a\nb",
+        "a\r\nb",
+        " a ",
+        "a\u2028b",
+        "\u00e4",
+        "",
+        "NA",
+        "x" * 200_000,
+        "'",
+        "#",
+        "\\",
+    ]
+    rows = [{"prompt": f"{n}", "answers": text, "passage": text} for n, text in enumerate(texts)]
+    pd.DataFrame(rows).to_csv(tmp_path / name, index=False, sep=separator)
+    found = list(file_rows(tmp_path / name))
+    assert [row for _, row in found] == rows
+    lines = (tmp_path / name).read_bytes().split(b"\n")
+    for number, (place, row) in enumerate(found, start=1):
+        begins = re.fullmatch(rf"{number} \(line (\d+)\)", str(place))
+        assert begins
+        assert lines[int(begins[1]) - 1].startswith(f"{row['prompt']}{separator}".encode())
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".parquet"])
+def test_a_file_is_read_row_by_row(ending: str, tmp_path: Path) -> None:
+    """So that it need not fit into memory: the file has 10 MB, and a fifth of that is held at a time."""
+    path = tmp_path / f"a{ending}"
+    rows = pa.table({"prompt": [f"{n:04}" + "x" * 5000 for n in range(2000)], "answers": ["yes"] * 2000})
+    match ending:
+        case ".csv":
+            rows.to_pandas().to_csv(path, index=False)
+        case ".parquet":
+            pq.write_table(rows, path, row_group_size=100, use_dictionary=False)
+        case _:
+            write_lines(path, rows.to_pylist())
+    tracemalloc.start()
+    found = sum(row["prompt"].startswith(f"{n:04}") for n, (_, row) in enumerate(file_rows(path)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == 2000
+    assert (peak < 2e6) == (ending != ".json")  # which may be one list, and is read as a whole

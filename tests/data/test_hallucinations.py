@@ -1,6 +1,7 @@
 """Where wrong answers come from, and that none of them is right."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,20 @@ def test_similar_answers_are_of_the_kind_asked_for() -> None:
         kind = "writer" if one.question.startswith("who wrote") else "town"
         assert {answer.split()[0] for answer in one.hallucinated} == {kind}
         assert not set(one.hallucinated) & set(one.truthful)
+
+
+def test_conversations_are_told_apart_by_their_earlier_turns() -> None:
+    """All ask "and who read it?" last; what was asked before says which are similar, and which are one question."""
+    talk = [
+        replace(example("and who read it?", f"{kind} {n}"), history=((f"who wrote the {kind} number {n}", "she"),))
+        for kind, first in (("novel", 0), ("letter", 30))
+        for n in range(first, first + 30)
+    ]
+    for one in with_similar_answers(talk, talk, count=2, seed=0):
+        assert len(set(one.hallucinated)) == 2
+        assert {answer.split()[0] for answer in one.hallucinated} == {one.truthful[0].split()[0]}
+    with pytest.raises(DataError, match="no similar question"):
+        with_similar_answers([talk[0]] * 2, [talk[0]] * 2, count=1, seed=0)
 
 
 def test_similar_answers_leave_the_rest_of_an_example_as_it_is() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -41,6 +42,8 @@ def write_preferences(path: Path, rows: list[Row]) -> Path:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         case ".json":
             path.write_text(json.dumps(rows), encoding="utf-8")
+        case ".csv" | ".tsv":
+            pd.DataFrame(rows).to_csv(path, index=False, sep="," if path.suffix == ".csv" else "\t")
     return path
 
 
@@ -241,7 +244,7 @@ def test_fault_of_a_mirror_is_told_in_a_line_that_names_the_file(
     ("dataset", "root", "what"),
     [
         ("truthfullqa", "samples", "'truthfullqa' is neither one of nq, sciq, triviaqa, truthfulqa, wikiqa, nor a "),
-        ("pairs.csv", None, "'pairs.csv' is neither"),
+        ("pairs.txt", None, "'pairs.txt' is neither"),
         ("too/many/parts", None, "'too/many/parts' is neither"),
         ("missing.jsonl", "samples", "no file missing.jsonl"),
         ("missing.parquet", None, "no file missing.parquet"),
@@ -271,7 +274,7 @@ PREFERENCES: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.json", "pairs.parquet"])
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.json", "pairs.parquet", "pairs.csv", "pairs.tsv"])
 def test_strings_of_preferences_are_taken_as_they_stand(name: str, tmp_path: Path) -> None:
     path = write_preferences(tmp_path / name, PREFERENCES)
     assert both(DataSource(evaluation_share=0.5).split(str(path))) == sorted(

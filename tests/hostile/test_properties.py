@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data.conversion import converted
 from data.errors import DataError
 from data.files import file_rows
 from data.places import SAMPLES
 from data.sets import SETS
-from data.sources import DataSource, _converted
+from data.sources import DataSource
 from eavss.confidence import Calibration
 from eavss.errors import EavssError
 from tests.train.publishing.toy_run import ITEMS, LAYERS, RECIPE, RESULTS
@@ -113,10 +115,12 @@ def test_bytes_of_a_users_own(tmp_path: Path, content: bytes, suffix: str) -> No
 def test_rows_of_each_schema(name: str, data: st.DataObject) -> None:
     """Rows of the samples, a column of which holds anything."""
     known = SETS[name]
-    whole = [row for _, row in file_rows(SAMPLES / known.hub_id / known.config / f"{known.train_split}.parquet")[:3]]
+    whole = [
+        row for _, row in islice(file_rows(SAMPLES / known.hub_id / known.config / f"{known.train_split}.parquet"), 3)
+    ]
     column = data.draw(st.sampled_from(sorted(whole[0])))
     whole[data.draw(st.integers(0, 2))][column] = data.draw(values)
-    holds(lambda: _converted(known.examples, enumerate(whole, start=1), "the rows"))
+    holds(lambda: converted(known.examples, enumerate(whole, start=1), "the rows"))
 
 
 CUT = {"model": "a/b", "by": "last", "blocks": 4, "removed": [1, 3], "parameters": 1, "whole_parameters": 2}

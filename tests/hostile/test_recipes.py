@@ -110,6 +110,8 @@ ROWS: list[tuple[str, str]] = [
     ("score_questions: 1", "should be 2 or more"),
     ("mined_answers: 100000", "should be between 0 and 1000"),
     ("eval_limit: 0", "eval_limit: 0 should be 1 or more"),
+    ("dataset_rows: 100", "dataset_rows: 100 should be unset for truthfulqa"),
+    ("dataset: own.csv\ndataset_rows: 1", "dataset_rows: 1 should be 2 or more"),
     ("prefix_cache_gb: -1", "should be 0 or more"),
     ("per_device_train_batch_size: 0", "should be 1 or more"),
     ("gradient_accumulation_steps: -2", "should be 1 or more"),

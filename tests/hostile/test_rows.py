@@ -15,10 +15,15 @@ from train.contrastive import run
 
 GOOD = json.dumps({"prompt": "Who?", "chosen": " she", "rejected": " he"})
 ASKED = json.dumps({"prompt": "Who?", "answers": ["she"]})
+LABELLED = json.dumps({"prompt": "Who?", "completion": " he", "label": False})
 
 
 def messages(*roles: str) -> list[dict[str, str]]:
     return [{"role": role, "content": "x"} for role in roles]
+
+
+def label(**columns: Any) -> str:
+    return json.dumps({"prompt": "Who?", "completion": " she", "label": True} | columns)
 
 
 def row(**columns: Any) -> str:
@@ -67,8 +72,16 @@ SECOND_ROWS: list[tuple[str | bytes, str]] = [
     (row(chosen=messages("assistant"), rejected=" he"), "some columns are strings and some are lists"),
     (row(prompt=messages("user"), chosen=messages("user"), rejected=messages("user")), "ends with a message of"),
     (
-        row(prompt=messages("user", "assistant", "user"), chosen=messages("assistant"), rejected=messages("assistant")),
-        "conversations of several turns",
+        row(prompt=messages("user", "user"), chosen=messages("assistant"), rejected=messages("assistant")),
+        "message 2 of the conversation has the role 'user', where 'assistant' would be right",
+    ),
+    (
+        row(prompt=messages("user", "tool", "user"), chosen=messages("assistant"), rejected=messages("assistant")),
+        "message 2 of prompt is of a tool or calls one, which is not supported",
+    ),
+    (
+        row(prompt=messages("user", "assistant"), chosen=messages("assistant"), rejected=messages("assistant")),
+        "the prompt ends with a message of 'assistant'",
     ),
     (row(prompt=[{"role": "user"}], chosen=messages("assistant"), rejected=messages("assistant")), "the content of"),
     (row(prompt=[{"role": 1, "content": "x"}]), "the role of message 1 of prompt is 1"),
@@ -78,7 +91,7 @@ SECOND_ROWS: list[tuple[str | bytes, str]] = [
     (row(rejected="\u202e\u0645 " * 3 + "\ud83d"), "rejected holds U+D83D"),
 ]  # fmt: skip
 # The same for questions with right answers alone.
-SECOND_QUESTIONS: list[tuple[str, str]] = [
+SECOND_QUESTIONS: list[tuple[str | bytes, str]] = [
     ('{"prompt": "Who?"}', "has no column 'answers'"),
     ('{"prompt": "Who?", "answers": []}', "answers is []"),
     ('{"prompt": "Who?", "answers": ""}', "answers is ''"),
@@ -92,6 +105,26 @@ SECOND_QUESTIONS: list[tuple[str, str]] = [
     ('{"answers": ["a"]}', "no prompt"),
     ('{"prompt": " ", "answers": ["a"]}', "the question is empty"),
     ('{"prompt": ["Who?"], "answers": ["a"]}', "message 1 of prompt is 'Who?'"),
+]
+# The same for answers with a label.
+SECOND_LABELS: list[tuple[str | bytes, str]] = [
+    (label(label=1), "label is 1, of type int, where true or false would be right"),
+    (label(label="yes"), "label is 'yes', of type str, where true or false would be right"),
+    (label(label=None), "no label; each row needs a prompt, a completion, and a label true or false"),
+    (label(label=[]), "no label"),
+    (label(label=[True]), "label is [True], of type list"),
+    (label(completion=None), "no completion"),
+    (label(completion=" "), "completion is ' ', of type str, where an answer would be right"),
+    (label(completion=messages("user")), "completion ends with a message of 'user', where 'assistant' would be right"),
+    (label(prompt=messages("user")), "some columns are strings and some are lists of messages; prompt and completion"),
+    (label(prompt=None), "no prompt"),
+    (label(prompt=" "), "the question is empty"),
+    (
+        label(prompt=messages("assistant"), completion=messages("assistant")),
+        "message 1 of the conversation has the role",
+    ),
+    ('{"prompt": "Who?", "completion": " she"}', "no label"),
+    ("{}", "no prompt and no completion and no label"),
 ]
 # Whole files: the ending, the content, and what the error says.
 FILES: list[tuple[str, bytes, str]] = [
@@ -113,7 +146,28 @@ FILES: list[tuple[str, bytes, str]] = [
     ("own.parquet", b"", "cannot be read as parquet"),
     ("own.parquet", b"PAR1", "cannot be read as parquet"),
     ("own.parquet", GOOD.encode(), "cannot be read as parquet"),
-    ("own.csv", b"prompt,chosen,rejected\n", "is neither one of"),
+    ("own.csv", b"", "holds no rows"),
+    ("own.csv", b"prompt,chosen,rejected\n", "holds no rows"),
+    ("own.csv", b"prompt,prompt,rejected\na,b,c\n", "two columns are named 'prompt'"),
+    ("own.csv", b"prompt;chosen;rejected\na;b;c\n", "where a comma should divide columns"),
+    ("own.csv", b"question,right,wrong\na,b,c\n", "row 1 (line 2): no chosen and no rejected; a row should have"),
+    (
+        "own.csv",
+        b"prompt,chosen,rejected\na,b,c\nd,e\n",
+        "row 2 (line 3) has 2 values, where the header names 3 columns",
+    ),
+    (
+        "own.csv",
+        b"prompt,chosen,rejected\na,b, c, d\n",
+        "row 1 (line 2) has 4 values, where the header names 3 columns",
+    ),
+    ("own.csv", b'prompt,chosen,rejected\na,"b\n\n",c\nd,,f\n', "row 2 (line 5): no chosen"),
+    ("own.csv", b'prompt,chosen,rejected\na,b,c\nd,"e,f\ng,h,i\n', "row 2 (line 3) has its quotes wrong"),
+    ("own.csv", b'prompt,chosen,rejected\na,b,c\nd,"e"e,f\n', "row 2 (line 3) has its quotes wrong"),
+    ("own.csv", b"prompt,chosen,rejected\na,b,\xff\n", "line 2 is not UTF-8 text: byte 5 of the line is 0xff"),
+    ("own.csv", b"prompt,completion,label\na,b,true\na,c,no\n", "row 2 (line 3): label is 'no', of type str"),
+    ("own.tsv", b"prompt\tanswers\nWho?\tshe\n\nWhen?\t\n", "row 2 (line 4): answers is ''"),
+    ("own.tsv", b"prompt,answers\nWho?,she\n", "where a tab should divide columns"),
     ("own.JSONL", GOOD.encode(), "is neither one of"),
     ("own.txt", b"Who?", "is neither one of"),
     ("own", GOOD.encode(), "is neither one of"),
@@ -138,11 +192,15 @@ def words(folder: Path, model: Path, data: Path) -> list[str]:
     return ["--config", str(recipe)]
 
 
-@pytest.mark.parametrize("first", [GOOD, ASKED], ids=["preferences", "questions"])
-def test_a_bad_second_row(first: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "second_rows"),
+    [(GOOD, SECOND_ROWS), (ASKED, SECOND_QUESTIONS), (LABELLED, SECOND_LABELS)],
+    ids=["preferences", "questions", "labels"],
+)
+def test_a_bad_second_row(first: str, second_rows: list[tuple[str | bytes, str]], tmp_path: Path) -> None:
     """Read without a model, since the files are all that differs."""
     path = tmp_path / "own.jsonl"
-    for line, message in SECOND_ROWS if first == GOOD else SECOND_QUESTIONS:
+    for line, message in second_rows:
         content = line if isinstance(line, bytes) else line.encode()
         path.write_bytes(first.encode() + b"\n" + content + b"\n" + first.encode() + b"\n")
         with pytest.raises(DataError) as caught:

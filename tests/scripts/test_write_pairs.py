@@ -47,12 +47,19 @@ def test_mistakes_are_told(saved_model: Path, tmp_path: Path, capsys: pytest.Cap
     preferences = tmp_path / "own.jsonl"
     rows = [{"prompt": f"Question: {i}?\nAnswer:", "chosen": " a", "rejected": " b"} for i in range(40)]
     preferences.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    talk = tmp_path / "talk.jsonl"
+    turns = [[{"role": role, "content": f"{i}?"} for role in ("user", "assistant", "user")] for i in range(40)]
+    talk.write_text("".join(json.dumps({"prompt": prompt, "answers": "it"}) + "\n" for prompt in turns))
     output = tmp_path / "pairs.jsonl"
     for words, message in (
         (["--output", str(tmp_path)], "is a folder; it should be a file"),
         (["--output", "pairs.txt"], "--output: pairs.txt should be a .jsonl file"),
         (["--limit", "0"], "--limit: 0 should be 1 or more"),
         (["--dataset", str(preferences)], "holds whole prompts; it should hold questions, or messages"),
+        (
+            ["--dataset", str(talk)],
+            "holds conversations of several turns; it should hold questions, or messages of one",
+        ),
         (["--dataset", "nq", "--limit", "2"], "dataset: none of 2 questions has two usable answers (degenerate 2)"),
     ):
         given = words if "--output" in words else ["--output", str(output), *words]

@@ -52,9 +52,10 @@ class AnswerWriter:
         return [answers for batch in written for answers in batch]
 
     def _prompt(self, example: Example) -> str:
-        short = [shot for shot in self.shots if len(shot.truthful[0]) <= _SHOT_CHARACTERS]
+        # A conversation's last question alone shows nothing.
+        short = [shot for shot in self.shots if len(shot.truthful[0]) <= _SHOT_CHARACTERS and not shot.history]
         shown = [shot for shot in short if shot.question != example.question][:_SHOTS]
-        shots = answered_questions((shot.question, shot.truthful[0]) for shot in shown)
+        shots = answered_questions([*((shot.question, shot.truthful[0]) for shot in shown), *example.history])
         return f"{shots}{plain_prompt(example.question)}"
 
     def _write(self, batch: tuple[int, list[str]]) -> list[list[str]]:

@@ -44,8 +44,9 @@ class Encoder:
         tokenizer: the model's.
         prompt_style: `plain`, "Question: ...\nAnswer:" and " " + answer; `chat`, the tokenizer's template with the
             question as the user's message; `harness`, each set's prompt in lm-evaluation-harness; or `auto`, which
-            becomes `chat` where the tokenizer has a template and `plain` where it has none. Verbatim examples are
-            joined as they stand in any style.
+            becomes `chat` where the tokenizer has a template and `plain` where it has none. The earlier turns of a
+            conversation stand before its question in the same style. Verbatim examples are joined as they stand in any
+            style.
         max_length: see `eavss.batches.join`.
         shots: examples by set that are shown with their answers before the question, in the chat style as turns.
         common_shots: the examples that the plain style shows for sets without shots of their own.
@@ -139,7 +140,7 @@ class Encoder:
         if self.prompt_style == "chat":
             return render(self.tokenizer, self._messages(example), add_generation_prompt=True) + self._opening
         system = "".join(f"{text}\n\n" for text in (example.system or self.system, self.instruction) if text)
-        shots = answered_questions(self._shown(example, self.common_shots))
+        shots = answered_questions([*self._shown(example, self.common_shots), *example.history])
         return f"{system}{shots}{plain_prompt(example.question, self._passage(example))}"
 
     @property
@@ -160,11 +161,12 @@ class Encoder:
         return encode_as_one(self.tokenizer, prompt, answer, self.max_length)
 
     def _messages(self, example: Example) -> list[Turn]:
-        system = [("system", text)] if (text := example.system or self.system) else []
-        shown = [turn for asked, answer in self._shown(example) for turn in (("user", asked), ("assistant", answer))]
+        earlier = [("system", text)] if (text := example.system or self.system) else []
+        for said, answered in (*self._shown(example), *example.history):
+            earlier += [("user", said), ("assistant", answered)]
         # Not every template has a system message.
         question = chat_question(example.question, self._passage(example))
-        return [*system, *shown, ("user", f"{self.instruction}\n\n{question}" if self.instruction else question)]
+        return [*earlier, ("user", f"{self.instruction}\n\n{question}" if self.instruction else question)]
 
     def _shown(self, example: Example, common: Sequence[Example] = ()) -> list[tuple[str, str]]:
         """Return the questions and answers that stand before `example`; a question is never its own example."""

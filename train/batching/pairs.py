@@ -111,7 +111,7 @@ def make_pairs(
 def _draw(example: Example, count: int, seed: int) -> Iterator[list[str]]:
     """Yield a truthful answer, a hallucinated one, and another truthful one where there is one."""
     # Seeded by the question, so that a question's pairs do not depend on which other questions are there.
-    generator = random.Random(f"{seed}:{example.question}")
+    generator = random.Random(f"{seed}:{example.conversation}")
     for right, wrong in generator.sample(example.contrasts, min(count, len(example.contrasts))):
         # An answer that another row rejects is no second truth.
         others = [answer for answer in example.truthful if answer != right and answer not in example.hallucinated]

@@ -41,7 +41,7 @@ class _ScoredAnswers(NamedTuple):
 
 
 def _scored_answers(example: Example, encoder: Encoder, count: int, seed: int) -> _ScoredAnswers:
-    generator = random.Random(f"{seed}:{example.question}")
+    generator = random.Random(f"{seed}:{example.conversation}")
     if example.pairs:
         texts = generator.sample(example.pairs, min(count, len(example.pairs)))
         sequences = encoder(example, [text for pair in texts for text in pair])

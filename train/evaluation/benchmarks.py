@@ -118,7 +118,7 @@ def _load(name: str, dataset: str, settings: EvaluationSettings, seed: int) -> B
     pool = source.evaluation(dataset)
     if settings.passages:
         pool = with_passages(pool)
-    taken = sorted(pool, key=lambda example: hash_fraction(f"{seed} {example.question}"))[: settings.limit]
+    taken = sorted(pool, key=lambda example: hash_fraction(f"{seed} {example.conversation}"))[: settings.limit]
     examples = with_similar_answers(taken, pool, count=1, seed=seed)
     others = [_next_other(examples, index) for index in range(len(examples))]
     if settings.question_hidden and any(other is example for other, example in zip(others, examples, strict=True)):
@@ -132,22 +132,23 @@ def _load(name: str, dataset: str, settings: EvaluationSettings, seed: int) -> B
     questions = [question for question in questions if question.misplaced or not any(misplaced)]
     if settings.prompt_style == "harness" or not settings.num_fewshot:
         return Benchmark(name, dataset, source.evaluated_rows(dataset), questions)
-    train = source.split(dataset).train
+    # A conversation's last question alone shows nothing.
+    train = [example for example in source.split(dataset).train if not example.history]
     shots = sorted(train, key=lambda shot: hash_fraction(f"{seed} {shot.question}"))[: settings.num_fewshot]
     return Benchmark(name, dataset, source.evaluated_rows(dataset), questions, shots)
 
 
 def _contrasted(example: Example, seed: int) -> tuple[str, str]:
     """Draw the two answers whose contrast is measured: the best truthful one and a wrong one, or a pair of the data."""
-    draw = random.Random(f"{seed}:{example.question}")
+    draw = random.Random(f"{seed}:{example.conversation}")
     return draw.choice(example.pairs) if example.pairs else (example.truthful[0], draw.choice(example.hallucinated))
 
 
 def _next_other(examples: list[Example], index: int) -> Example:
     """Return the next example with another question (their order is random), or the same one if there is none."""
-    own = normalise_question(examples[index].question)
+    own = normalise_question(examples[index].conversation)
     following = (*examples[index + 1 :], *examples[:index])
-    return next((e for e in following if normalise_question(e.question) != own), examples[index])
+    return next((e for e in following if normalise_question(e.conversation) != own), examples[index])
 
 
 def leading_values(scorer: AnswerScorer, benchmark: Benchmark, description: str) -> list[float]:

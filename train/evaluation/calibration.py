@@ -32,16 +32,16 @@ def calibration_questions(
 
     Args:
         count: how many at most.
-        taken: the questions that are trained on, normalised.
+        taken: the questions that are trained on, of conversations those that open them, normalised.
         passages: only those with a passage, where the set has some.
 
     Raises:
         DataError: the set has no training side here.
     """
-    free = [example for example in source.split(dataset).train if normalise_question(example.question) not in taken]
+    free = [example for example in source.split(dataset).train if normalise_question(example.opening) not in taken]
     if passages:
         free = with_passages(free)
-    return sorted(free, key=lambda example: hash_fraction(f"calibration {example.question}"))[:count]
+    return sorted(free, key=lambda example: hash_fraction(f"calibration {example.conversation}"))[:count]
 
 
 @clock.stage("calibration")
@@ -67,7 +67,7 @@ def calibrate_sets(
         say("note: not calibrated: thresholds are for prompts: own and ask_to_decline: false")
         return {}
     evaluated = [question.example for benchmark in benchmarks for question in benchmark.questions]
-    taken = {normalise_question(example.question) for example in (*trained, *evaluated)}
+    taken = {normalise_question(example.opening) for example in (*trained, *evaluated)}
     given: dict[str, list[Judged]] = {}
     for benchmark in asked_freely(benchmarks):
         try:

@@ -50,14 +50,15 @@ class EavssArguments:
     # The data
     dataset: str = field(
         default="truthfulqa",
-        metadata={
-            "help": f"One of {', '.join(SETS)}, {ALL}, or a .jsonl, .json or .parquet file or a Hub id of preferences."
-        },
+        metadata={"help": f"One of {', '.join(SETS)}, {ALL}, or own data: a Hub id, or a file, as docs/data.md says."},
+    )
+    dataset_rows: int | None = field(
+        default=None, metadata={"help": "Keep at most so many rows of own data, drawn as they are read; unset: all."}
     )
     datasets_root: str | None = field(
         default=None, metadata={"help": "Unset: the Hub; `samples`: what ships; else a folder in Hub layout."}
     )
-    evaluation_share: float = field(default=0.1, metadata={"help": "Share of own preferences kept for evaluation."})
+    evaluation_share: float = field(default=0.1, metadata={"help": "Share of own data kept for evaluation."})
     evaluation_split: EvaluationSplit | None = field(
         default=None, metadata={"help": "test or validation; unset: test where a set's has labels, else validation."}
     )
@@ -178,6 +179,8 @@ class EavssArguments:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.dataset in (*SETS, ALL):
+            require(self.dataset_rows is None, "dataset_rows", self.dataset_rows, f"unset for {self.dataset}")
         by_passage = self.decline_labels == "passage"
         require(self.passages or not by_passage, "decline_labels", "passage", "judged or probe, or passages: true")
         for wording in self.decline_wordings or [""]:
@@ -205,7 +208,8 @@ class EavssArguments:
 
     @property
     def source(self) -> DataSource:
-        return DataSource(self.datasets_root, self.evaluation_share, self.validation_share, self.evaluation_split)
+        shares = self.evaluation_share, self.validation_share
+        return DataSource(self.datasets_root, *shares, self.evaluation_split, self.dataset_rows)
 
     @property
     def selection(self) -> SelectionSettings:

@@ -17,7 +17,7 @@ _RANGES: _Ranges = {
     ("between 0 and 1", lambda value: 0 < value < 1): ["evaluation_share", "decline_share"],
     ("at least 0 and below 1", lambda value: 0 <= value < 1): ["validation_share", "lora_dropout"],
     ("16 or more", lambda value: value >= 16): ["max_length"],
-    ("2 or more", lambda value: value >= 2): ["score_questions"],
+    ("2 or more", lambda value: value >= 2): ["score_questions", "dataset_rows"],
     ("1 or more", lambda value: value >= 1): [*_COUNTS, *_LIMITS],
     ("above 0", lambda value: value > 0): ["beta", "infonce_temperature"],
     ("0 or more", lambda value: value >= 0): [*_LEARNING, *_OR_NONE, "replay_weight"],

@@ -46,7 +46,10 @@ def under_other_questions(examples: list[Example]) -> list[Example]:
     """Put each question's answers under another question; what is systematic then is wording, not hallucination."""
     half = len(examples) // 2
     others = examples[half:] + examples[:half]
-    return [replace(example, question=other.question) for example, other in zip(examples, others, strict=True)]
+    return [
+        replace(example, question=other.question, history=other.history)
+        for example, other in zip(examples, others, strict=True)
+    ]
 
 
 def paraphrased(examples: list[Example]) -> list[Example]:
@@ -54,7 +57,8 @@ def paraphrased(examples: list[Example]) -> list[Example]:
     return [
         replace(
             example,
-            question=f"Q: {example.question}\nA:",
+            question=f"{_turns(example)}Q: {example.question}\nA:",
+            history=(),
             truthful=tuple(f" {answer}" for answer in example.truthful),
             wrong_answers=tuple(replace(wrong, text=f" {wrong.text}") for wrong in example.wrong_answers),
             pairs=tuple((f" {right}", f" {wrong}") for right, wrong in example.pairs),
@@ -63,6 +67,10 @@ def paraphrased(examples: list[Example]) -> list[Example]:
         for example in examples
         if not example.verbatim
     ]
+
+
+def _turns(example: Example) -> str:
+    return "".join(f"Q: {said}\nA: {answered}\n\n" for said, answered in example.history)
 
 
 def with_equal_lengths(examples: list[Example], encoder: Encoder) -> list[Example]:

@@ -1,5 +1,6 @@
 """The model's own answers: seeded, kept on disk, and used where a set has no wrong ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def test_the_prompt_shows_other_questions_with_their_answers() -> None:
     prompt = writer()._prompt(ASKED[0])
     assert prompt.count("Answer: n") == 4
     assert prompt.endswith("Answer: n4\n\nQuestion: what is number 0\nAnswer:")
+
+
+def test_the_prompt_shows_the_earlier_turns_of_a_conversation() -> None:
+    asked = replace(ASKED[0], history=(("is it?", "it is"),))
+    assert (
+        writer()._prompt(asked).endswith("n4\n\nQuestion: is it?\nAnswer: it is\n\nQuestion: what is number 0\nAnswer:")
+    )
 
 
 def test_answers_are_kept_and_read_back(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,6 +178,26 @@ def test_a_system_message_stands_before_the_question() -> None:
     assert Encoder(tokenizer, "chat", 128).prompt(example) == chat
 
 
+def test_earlier_turns_stand_before_the_question() -> None:
+    """In the plain style after the questions that are shown; only the last answer is the answer."""
+    tokenizer = trained_tokenizer("bytes")
+    example = Example("own", "Who?", ("x",), system="Be brief.", history=(("Is it?", "Yes."), ("Was it?", "No.")))
+    shots = [Example("own", "What?", ("that",))]
+    plain = (
+        "Be brief.\n\nQuestion: What?\nAnswer: that\n\n"
+        "Question: Is it?\nAnswer: Yes.\n\nQuestion: Was it?\nAnswer: No.\n\nQuestion: Who?\nAnswer:"
+    )
+    assert Encoder(tokenizer, "plain", 256, common_shots=shots).prompt(example) == plain
+    chat = Encoder(tokenizer, "chat", 256, instruction="Say it.")
+    assert chat.prompt(example) == (
+        "system: Be brief.<|end|>\nuser: Is it?<|end|>\nassistant: Yes.<|end|>\nuser: Was it?<|end|>\n"
+        "assistant: No.<|end|>\nuser: Say it.\n\nWho?<|end|>\nassistant: "
+    )
+    (sequence,) = chat(example, ["x"], end=True)
+    assert tokenizer.decode(sequence.answer) == "x"
+    assert tokenizer.decode(sequence.ids[sequence.answer_end :]) == "<|end|>"
+
+
 def turn(role: str, content: str) -> list[dict[str, str]]:
     return [{"role": role, "content": content}]
 
@@ -197,6 +217,18 @@ CHAT_ROWS: list[dict[str, Any]] = [
         "prompt": turn("system", "Be brief.") + turn("user", "how many? "),
         "chosen": turn("assistant", "2 million"),
         "rejected": turn("assistant", ": 2"),
+    },
+    {
+        "prompt": [
+            *(
+                *turn("system", "Be brief."),
+                *turn("user", "Who wrote it?"),
+                *turn("assistant", "Jane Austen wrote it."),
+            ),
+            *(*turn("user", "Is it?"), *turn("assistant", "Yes, it is!"), *turn("user", "how many?")),
+        ],
+        "chosen": turn("assistant", "one"),
+        "rejected": turn("assistant", "two, they say"),
     },
 ]
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -376,3 +376,22 @@ def test_with_passages_each_question_is_asked_with_its_own_and_with_another(tmp_
     means = mean_metrics(of_sciq)
     assert (means["other_passage_declined"], means["declined"]) == (1.0, 0.0)
     assert not any("other_passage" in record for record in of_nq)
+
+
+def test_conversations_that_ask_the_same_last_are_questions_of_their_own(tmp_path: Path) -> None:
+    """Each is hidden behind another one, and none is shown as an example."""
+    path = tmp_path / "own.jsonl"
+    rows = []
+    for n in range(60):
+        turns = [("user", f"who wrote book {n}"), ("assistant", f"writer {n}"), ("user", "when?")]
+        prompt = [{"role": role, "content": content} for role, content in turns]
+        right, wrong = ([{"role": "assistant", "content": f"in {year}"}] for year in (n, n + 1))
+        rows.append({"prompt": prompt, "chosen": right, "rejected": wrong})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--dataset", str(path), "--evaluation_share", "0.5", "--num_fewshot", "2")
+    settings = replace(samples(tmp_path / "out", *words).evaluation, sets=(str(path),))
+    first, second = (load_benchmarks(settings, seed)[0] for seed in (0, 1))
+    assert len(first.questions) == LIMIT
+    assert all(question.other.history != question.example.history for question in first.questions)
+    assert list(first.shots) == []
+    assert [question.example for question in first.questions] != [question.example for question in second.questions]

@@ -278,3 +278,18 @@ def test_evaluation_questions_are_answered_where_something_is_calibrated() -> No
     assert [(each.verdict, each.states) for each in found["sciq"]] == [("right", None), ("wrong", None)]
     assert answer_evaluated(None, benchmarks, {"nq": TOY}) == {}
     assert answer_evaluated(cast(FreeAnswers, answering), benchmarks, {}) == {}
+
+
+def test_conversations_that_open_like_trained_ones_do_not_calibrate(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = []
+    for n in range(40):
+        turns = [("user", f"who wrote book {n}?"), ("assistant", f"writer {n}"), ("user", "when?")]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        rows += [{"prompt": messages[:1], "answers": f"writer {n}"}, {"prompt": messages, "answers": f"in {n}"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = DataSource(evaluation_share=0.5)
+    openings = sorted({example.opening for example in source.split(str(path)).train})
+    found = calibration_questions(source, str(path), 100, {normalise_question(openings[0])})
+    assert sorted({example.opening for example in found}) == openings[1:]
+    assert len(found) == 2 * (len(openings) - 1)

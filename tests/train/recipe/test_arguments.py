@@ -37,7 +37,8 @@ def test_each_part_holds_the_recipes_values() -> None:
 
 
 def test_own_data_are_evaluated_beside_the_sets() -> None:
-    own = EavssArguments("m", dataset="mine.jsonl", evaluate_on=["nq"])
+    own = EavssArguments("m", dataset="mine.jsonl", evaluate_on=["nq"], dataset_rows=50)
+    assert own.source.row_limit == 50
     assert own.evaluation.sets == ("nq", "mine.jsonl")
     assert EavssArguments("m", dataset="all", evaluate_on=["nq"]).evaluation.sets == ("nq",)
     assert EavssArguments("m", dataset="sciq", evaluate_on=["nq"]).evaluation.sets == ("nq",)

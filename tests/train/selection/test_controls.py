@@ -1,5 +1,7 @@
 """Conditions under which a ranking should hold, and one under which it should not."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -27,6 +29,13 @@ def test_a_paraphrase_changes_the_prompt_alone() -> None:
     assert plain.answer == other.answer
     assert plain.prompt != other.prompt
     assert paraphrased([example]) == []  # a user's own prompt is left alone
+
+
+def test_earlier_turns_go_with_their_question() -> None:
+    talk = [replace(e, history=((f"{n}?", f"It is {n}."),)) for n, e in enumerate(EXAMPLES[:4])]
+    assert [example.history for example in under_other_questions(talk)] == [e.history for e in talk[2:] + talk[:2]]
+    first = paraphrased(talk)[0]
+    assert ENCODER.prompt(first) == "Q: 0?\nA: It is 0.\n\nQ: which number follows 0?\nA:"
 
 
 def test_equal_lengths_keep_the_nearest_pair_of_each_question() -> None:
