@@ -9,11 +9,36 @@ lists all such rows and ends with status 2. It takes the keys of a recipe, such 
 --max_length and --evaluate_on.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+
+from data.sets import ALL, SETS
+from train.inputs import check_recipe
+from train.recipe.arguments import EavssArguments
+from train.recipe.parse import parse
+from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.distributed import say
+from train.runtime.errors import require
+from train.runtime.files import write_json
+
+
+def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own options, and the words that belong to the recipe, FILE as its data set among them."""
+    own = Parser(__doc__)
+    own.add_argument("file", metavar="FILE")
+    own.add_argument("--json", type=Path)
+    options, recipe = own.parse_known_args(argv)
+    check_is_file("--json", options.json)
+    require(options.file not in (*SETS, ALL), "FILE", options.file, "data of your own, a file or a Hub id")
+    return options, [*recipe, "--dataset", options.file]
+
+
+if __name__ == "__main__":
+    answer_early(lambda: check_recipe(read_options()[1]))  # before the imports below, which take seconds
 
 import numpy as np
 
@@ -21,17 +46,10 @@ from data.errors import DataError
 from data.examples import Example
 from data.leaks import QuestionFinder
 from data.own_data import OwnData
-from data.sets import ALL, SETS
 from data.sources import DataSource
 from train.batching.encoding import Encoder
 from train.batching.inspection import EncodedAnswers, encode_all, shown_answers
 from train.model.tokenizer import load_tokenizer
-from train.recipe.arguments import EavssArguments
-from train.recipe.parse import parse
-from train.runtime.command import Parser, check_is_file, exit_status
-from train.runtime.distributed import say
-from train.runtime.errors import require
-from train.runtime.files import write_json
 
 _FAULTS, _SHOWN, _NAMED = 20, 5, 3
 
@@ -197,13 +215,8 @@ def described(report: Report, args: EavssArguments) -> list[str]:
 
 def command(argv: Sequence[str] | None) -> None:
     """Parse the command line, check the data set, and write the figures."""
-    own = Parser(__doc__)
-    own.add_argument("file", metavar="FILE")
-    own.add_argument("--json", type=Path)
-    options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
-    require(options.file not in (*SETS, ALL), "FILE", options.file, "data of your own, a file or a Hub id")
-    args, _ = parse([*recipe, "--dataset", options.file])
+    options, recipe = read_options(argv)
+    args, _ = parse(recipe)
     report = main(args)
     if options.json:
         write_json(options.json, asdict(report))
