@@ -8,7 +8,7 @@ For each data set, seed and selector, the script trains an adapter on the select
 set's leading metric on held-out questions: at equal steps, and at equal FLOPs (as many as the first selector takes).
 One run gives both, because the learning rate stays constant after its warm-up and the adapter is kept at both steps.
 The learning rate is the best of a small grid for each number of blocks, on validation questions taken from the
-training questions.
+training questions; a single --learning_rates is taken as it is.
 
 A finished run adds its lines to --cells and is never run again. To go on, start the command again; other seeds can run
 beside it. Each line is {"selector", "dataset", "seed", "layers", "budget", "steps", "learning_rate", "gain", "gains" of
@@ -29,12 +29,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from data.sets import SETS
 from eavss.blocks import find_blocks
-from eavss.selectors import check_layers, count_to_select
+from eavss.selectors import Selection, check_layers, count_to_select
 from train.comparison.cell_file import FLOPS, GRID, STEPS, Cell, CellFile, FinishedCell
 from train.comparison.plots import plot_comparison
+from train.comparison.selector_names import parse_selector
 from train.comparison.selectors import summarise
 from train.comparison.tables import comparison_table
-from train.comparison.trials import Trials, parse_selector
+from train.comparison.trials import Trials
 from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import REPOSITORY, EavssArguments
@@ -49,6 +50,7 @@ from train.runtime.option_types import positive, positive_number, seed_number
 _SELECTORS = (
     *("eavss:contrast", "eavss:conditional", "cost_aware", "avss:paper", "block_influence", "probe"),
     *("first", "middle", "last", "all", *(f"random:{number}" for number in range(5))),
+    *("diverse", "gradient", "activity", "patching", "dropping", "repeating", "parts", "ranks:probe", "ranks:gradient"),
 )
 _GRID_RANDOM = 1000  # a random choice that is none of those above
 _GRID_SHARE = 0.25
@@ -77,16 +79,27 @@ class Matrix:
             for dataset in self.options.datasets:
                 self._run_group(dataset, seed, rates)
 
-    def learning_rates(self) -> dict[int, float]:
-        """Return the rate with the highest mean gain on validation questions, for each number of blocks."""
-        total = len(find_blocks(self.model).modules)
+    @property
+    def usual(self) -> int:
+        """How many blocks a selector picks."""
         fraction = next(iter(self.recipes.values()))[0].select_fraction
-        names = {count_to_select(fraction, total): f"random:{_GRID_RANDOM}"}
+        return count_to_select(fraction, len(find_blocks(self.model).modules))
+
+    def learning_rates(self) -> dict[int, float]:
+        """Return the rate with the highest mean gain on validation questions, for each number of blocks.
+
+        Adapters of other shapes than whole blocks (`parts`, `ranks`) have as many parameters as the usual number of
+        blocks, and train at its rate. One rate needs no questions.
+        """
+        total = len(find_blocks(self.model).modules)
+        names = {self.usual: f"random:{_GRID_RANDOM}"}
         if "all" in self.options.selectors:
             names[total] = "all"
         for name in self.options.selectors:
             if listed := parse_selector(name).layers:
                 names.setdefault(len(check_layers(list(listed), total)), name)
+        if len(self.options.learning_rates) == 1:
+            return dict.fromkeys(names, self.options.learning_rates[0])
         for dataset in self.options.datasets:
             self._run_grid(dataset, names)
         grid = [cell for cell in self.file.read() if cell["budget"] == GRID]
@@ -130,11 +143,12 @@ class Matrix:
         for name in missing:
             selection = trials.selection(name)
             layers = list(selection.blocks)
-            cells: Sequence[Cell] = _same_layers(done, layers)
+            cells: Sequence[Cell] = _same_adapter(done, selection)
             if not cells:
                 equal = max(1, int(flops / trials.step_flops(selection) + 1e-6))
-                cells = trials.run(selection, rates[len(layers)], {STEPS: self.options.steps, FLOPS: equal})
-            done += self.file.add(cells, selector=name)
+                rate = rates[self.usual if selection.ranks else len(layers)]
+                cells = trials.run(selection, rate, {STEPS: self.options.steps, FLOPS: equal})
+            done += self.file.add(cells, selector=name, scoring=trials.scoring(name))
             gains = ", ".join(f"{100 * cell['gain']:+.1f} after {cell['steps']} steps" for cell in cells)
             say(f"{dataset}, seed {seed}, {name} {layers}: {gains}, {cells[0]['seconds']:.0f} s")
 
@@ -142,8 +156,9 @@ class Matrix:
         return Trials(self.model, self.tokenizer, args, with_values(training, seed=seed, data_seed=seed))
 
 
-def _same_layers(cells: list[FinishedCell], layers: list[int]) -> list[FinishedCell]:
-    first = next((cell for cell in cells if cell["layers"] == layers), None)
+def _same_adapter(cells: list[FinishedCell], selection: Selection) -> list[FinishedCell]:
+    own = list(selection.blocks), selection.ranks
+    first = next((cell for cell in cells if (cell["layers"], cell.get("ranks")) == own), None)
     return [cell for cell in cells if first is not None and cell["selector"] == first["selector"]]
 
 

@@ -47,6 +47,7 @@ from train.runtime.files import write_json_lines, write_text
 from train.runtime.hardware import choose_dtype
 from train.runtime.output_lock import only_writer
 from train.selection.layers_file import LayersRecord, layers_record, write_profile
+from train.selection.model_scores import model_scores
 from train.selection.scoring import score, select
 from train.training import TrainingSetup, fine_tune, make_scoring_batches, make_training_examples, make_training_pairs
 
@@ -71,10 +72,12 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     answers = _ask_base(model, encoder, examples, args, training)
 
     _banner("Score")
-    profile = score(model, make_scoring_batches(examples, encoder, args, seed))
+    batches = make_scoring_batches(examples, encoder, args, seed)
+    profile = score(model, batches)
+    more = None if args.layers else model_scores(model, batches, args.selector, seed)
 
     _banner("Select")
-    choice = select(profile, args.selection, seed)
+    choice = select(profile, args.selection, seed, more)
     layers = layers_record(profile, choice, model=args.model_name_or_path, dataset=args.dataset, seed=seed)
     _record(output, layers, profile)
 
