@@ -32,8 +32,8 @@ class BlockBootstrap(TypedDict):
 class LayerScores(TypedDict):
     """The scores of one block, as `layers.json` holds them (keys may be added, never renamed).
 
-    `probe` (`eavss.probes`), `gradient`, `activity` (`eavss.gradients`), `patching`, `dropping`, `repeating`
-    (`eavss.causal`) and `bootstrap` are there only where they were computed.
+    `probe` (`eavss.probes`), `gradient` (`eavss.gradients`), `activity` (`eavss.activity`), `patching`, `dropping`,
+    `repeating` (`eavss.causal`) and `bootstrap` are there only where they were computed.
     """
 
     layer: int

@@ -21,7 +21,8 @@ Estimator = Literal["paper", "scale_free"]
 SELECTORS: tuple[str, ...] = get_args(Selector)
 _WHERE = {
     "probe": "probes",
-    **dict.fromkeys(("gradient", "activity"), "gradients"),
+    "gradient": "gradients",
+    "activity": "activity",
     **dict.fromkeys(("patching", "dropping", "repeating"), "causal"),
 }
 MODEL_SELECTORS: tuple[str, ...] = get_args(ModelSelector)
@@ -75,11 +76,11 @@ def select_layers(
 
     Args:
         layer_scores: `LayerProfile.layer_scores()`, or the `layers` of a `layers.json`; one dict a block.
-        selector: `eavss`, `hsav`, `avss`, `block_influence` (ShortGPT), `probe` (`eavss.probes`), `gradient`,
-            `activity` (`eavss.gradients`), `patching`, `dropping` and `repeating` (`eavss.causal`) take the highest
-            scores, and in a tie the deeper block, which is cheaper to train; `first`, `middle` and `last` take
-            neighbours; `random` is seeded; `all` takes every block; `cost_aware` is `cheapest_equal`; `diverse` is
-            `without_neighbours` of EAVSS.
+        selector: `eavss`, `hsav`, `avss`, `block_influence` (ShortGPT), `probe` (`eavss.probes`), `gradient`
+            (`eavss.gradients`), `activity` (`eavss.activity`), `patching`, `dropping` and `repeating` (`eavss.causal`)
+            take the highest scores, and in a tie the deeper block, which is cheaper to train; `first`, `middle` and
+            `last` take neighbours; `random` is seeded; `all` takes every block; `cost_aware` is `cheapest_equal`;
+            `diverse` is `without_neighbours` of EAVSS.
         fraction: the share of blocks to select, rounded down, at least one.
         form: which EAVSS.
         estimator: which AVSS.
@@ -95,6 +96,15 @@ def select_layers(
     count = count_to_select(fraction, total)
     if selector in get_args(ScoreSelector):
         return _highest([_score(layer, selector, form, estimator) for layer in layer_scores], count)
+    if selector == "cost_aware":
+        return cheapest_equal(_needed(draws, "cost_aware", "bootstrap scores (eavss.stability)"), count)
+    if selector == "diverse":
+        similarity = _needed(similarity, "diverse", "the blocks' similarity (eavss.similarity)")
+        return without_neighbours([layer["eavss"][form] for layer in layer_scores], similarity, count)
+    return _unscored(selector, total, count, seed)
+
+
+def _unscored(selector: Selector, total: int, count: int, seed: int) -> list[int]:
     match selector:
         case "first":
             return list(range(count))
@@ -107,24 +117,20 @@ def select_layers(
             return sorted(random.Random(seed).sample(range(total), count))
         case "all":
             return list(range(total))
-        case "cost_aware" if draws is not None:
-            return cheapest_equal(draws, count)
-        case "cost_aware":
-            raise EavssError("selector: 'cost_aware' needs bootstrap scores (eavss.stability)")
-        case "diverse" if similarity is not None:
-            return without_neighbours([layer["eavss"][form] for layer in layer_scores], similarity, count)
-        case "diverse":
-            raise EavssError("selector: 'diverse' needs the blocks' similarity (eavss.similarity)")
     raise EavssError(f"selector: {selector!r} should be one of {', '.join(SELECTORS)}")
+
+
+def _needed(tensor: Tensor | None, selector: str, what: str) -> Tensor:
+    if tensor is None:
+        raise EavssError(f"selector: {selector!r} needs {what}")
+    return tensor
 
 
 def _score(layer: LayerScores, selector: Selector, form: Form, estimator: Estimator) -> float:
     if selector == "eavss":
         return layer["eavss"][form]
     if selector not in layer:
-        raise EavssError(
-            f"selector: {selector!r} needs scores that the profile does not have (eavss.{_WHERE[selector]})"
-        )
+        raise EavssError(f"selector: {selector!r} needs scores that are not there (eavss.{_WHERE[selector]})")
     return layer["avss"][estimator] if selector == "avss" else layer[selector]  # type: ignore[typeddict-item, no-any-return]
 
 

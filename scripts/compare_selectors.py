@@ -33,8 +33,8 @@ from eavss.selectors import Selection, check_layers, count_to_select
 from train.comparison.cell_file import FLOPS, GRID, STEPS, Cell, CellFile, FinishedCell
 from train.comparison.plots import plot_comparison
 from train.comparison.selector_names import parse_selector
-from train.comparison.selectors import summarise
-from train.comparison.tables import comparison_table
+from train.comparison.selectors import leads, summarise
+from train.comparison.tables import comparison_table, lead_table
 from train.comparison.trials import Trials
 from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
@@ -229,10 +229,11 @@ def main(argv: Sequence[str] | None) -> None:
             model = load_whole(args.base_model, training)
             Matrix(options, recipes, model, load_tokenizer(args.base_model), file).run()
         cells = file.finished()
-    rows = summarise(cells)
+    rows, over_middle = summarise(cells), leads(cells)
     say(comparison_table(rows))
+    say(lead_table(over_middle))
     if options.json:
-        write_json(options.json, {"cells": cells, "summary": rows})
+        write_json(options.json, {"cells": cells, "summary": rows, "leads": over_middle})
     if options.plot:
         write_whole(options.plot, lambda path: plot_comparison(rows, path))
 

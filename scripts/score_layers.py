@@ -168,10 +168,8 @@ def chart(record: LayersRecord) -> str:
             f"{layer['layer']:>5} {mark} {eavss:7.3f} [{low:7.3f}, {high:7.3f}] "
             f"{layer['bootstrap']['frequency']:6.0%}  {layer['hsav']:6.3f} {layer['avss']['scale_free']:9.2e}  {bar}"
         )
-    own = f" (split-half tau of its ranking {record['selector_tau']:.2f})" if "selector_tau" in record else ""
-    lines.append(
-        f"* selected by {record['selector']}{own}; picked: share of bootstraps in which EAVSS selects the block"
-    )
+    own = f" (its split-half tau {record['selector_tau']:.2f})" if "selector_tau" in record else ""
+    lines.append(f"* selected by {record['selector']}{own}; picked: share of bootstraps in which EAVSS picks the block")
     return "\n".join([*lines, record["stability"]["verdict"]])
 
 

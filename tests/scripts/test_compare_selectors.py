@@ -111,13 +111,18 @@ def test_choices_of_the_same_blocks_share_a_run(
     choice = ["--datasets", "nq", "--selectors", "probe", "hsav", "--seeds", "0", *NO_REPLAY]
     assert run(words(saved_model, cells, *choice)) == 0
     probe, hsav = [[c for c in read(cells) if c["selector"] == name] for name in ("probe", "hsav")]
-    assert [c | {"selector": "hsav"} for c in probe] == hsav
+    ours = ("selector", "split_half_tau")
+    assert [{k: v for k, v in c.items() if k not in ours} for c in probe] == [
+        {k: v for k, v in c.items() if k not in ours} for c in hsav
+    ]
+    assert (probe[0]["split_half_tau"], type(hsav[0]["split_half_tau"])) == (None, float)
+    assert {cell["budget"] for cell in read(cells)} == {"steps", "flops"}  # one rate needs no grid
 
 
 @pytest.mark.slow
 def test_listed_blocks_take_a_rate_of_their_own_number(saved_model: Path, tmp_path: Path) -> None:
     cells = tmp_path / "cells.jsonl"
-    given = words(saved_model, cells, "--datasets", "nq", "--seeds", "0", *NO_REPLAY)
+    given = words(saved_model, cells, "--datasets", "nq", "--seeds", "0", *NO_REPLAY, *TWO_RATES)
     assert run([*given, "--selectors", "layers:3,0,2", "layers:1,2"]) == 0
     grid = {cell["selector"] for cell in read(cells) if cell["budget"] == "grid"}
     assert grid == {"random:1000", "layers:3,0,2"}

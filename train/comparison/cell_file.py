@@ -131,9 +131,9 @@ class CellFile:
             {
                 "settings": self.settings[cell["dataset"]],
                 **cell,
-                "selector": selector,
                 "scoring_flops": scoring.flops,
                 "split_half_tau": scoring.split_half_tau,
+                "selector": selector,
             }
             for cell in cells
         ]

@@ -107,7 +107,7 @@ class Trials:
         return costs.step(selection.blocks, self._training.train_batch_size, cached)
 
     def _adapter(self, selection: Selection) -> tuple[int, ...]:
-        """Return the parameters of the adapter in each block."""
+        """Return the parameters of the adapter in each block; the model should have no adapter."""
         if selection.ranks is None:
             return self._setup.costs.adapter
         return lora_parameters(self.model, self.args.lora, selection.ranks)
@@ -125,18 +125,24 @@ class Trials:
         trainer.train()
         adapted = trainer.adapted
         gains_after: dict[int, list[float]] = {}
-        cells = []
         for budget, steps in budgets.items():
-            tensors, seconds = snapshots.kept[steps]
             if steps not in gains_after:
-                set_peft_model_state_dict(adapted, tensors)
+                set_peft_model_state_dict(adapted, snapshots.kept[steps][0])
                 after = self._measure(adapted, budget)
                 gains_after[steps] = [a - b for a, b in zip(after, self._before, strict=True)]
-            gains = gains_after[steps]
-            cells.append(self._cell(selection, budget, steps, rate=learning_rate, gains=gains, seconds=seconds))
         adapted.unload()
         gc.collect()
-        return cells
+        return [
+            self._cell(
+                selection,
+                budget,
+                steps,
+                rate=learning_rate,
+                gains=gains_after[steps],
+                seconds=snapshots.kept[steps][1],
+            )
+            for budget, steps in budgets.items()
+        ]
 
     def _cell(
         self, selection: Selection, budget: str, steps: int, *, rate: float, gains: list[float], seconds: float

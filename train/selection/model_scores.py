@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from eavss.activity import activity_differences
 from eavss.causal import Intervention, causal_effects
-from eavss.gradients import GradientProfile, activity_differences, gradient_profile_batch
+from eavss.gradients import GradientProfile, gradient_profile_batch
 from eavss.profile import PairedBatch
 from eavss.selectors import MODEL_SELECTORS
 from eavss.stability import Resampled, mean_effects, split_half_tau
