@@ -133,12 +133,16 @@ def _recording(blocks: Blocks, shape: Sequence[int], receive: Callable[[_Call], 
     """Call `receive` with each pass of B x T tokens through a matrix, inside; gradients go down to block 0."""
     with ExitStack() as stack:
         # What enters block 0 needs a gradient, so that all above has one, even where every weight is frozen.
-        stack.enter_context(capture_block_input(blocks, 0, lambda states: states.requires_grad_(True)))
+        stack.enter_context(capture_block_input(blocks, 0, _require_grad))
         for layer in range(len(blocks.modules)):
             for name, module in blocks.linear_modules(layer).items():
                 hook = partial(_record, Matrix(layer, name), torch.Size(shape), receive)
                 stack.callback(module.register_forward_hook(hook).remove)
         yield
+
+
+def _require_grad(states: Tensor) -> None:
+    states.requires_grad_(True)
 
 
 def _record(

@@ -165,13 +165,13 @@ def leads(cells: Sequence[FinishedCell], seed: int = 0) -> list[Lead]:
     rows: list[Lead] = []
     for budget in dict.fromkeys(budget for budget, _ in grouped):
         for selector in _by_selector(cells):
-            found = {}
+            found: dict[str, tuple[float, Floats]] = {}
             for number, name in enumerate(datasets):
                 here = grouped[budget, name]
                 if selector != MIDDLE and MIDDLE in here and selector in here:
                     # Another seed for each set, since sets of as many questions would get the same draws.
-                    other = _difference(_gains(here[selector]), _gains(here[MIDDLE]), seed + number)
-                    found |= {name: other} if other else {}
+                    ahead = _difference(_gains(here[selector]), _gains(here[MIDDLE]), seed + number)
+                    found |= {name: ahead} if ahead else {}
             if found:
                 draws = np.mean([each[1] for each in found.values()], axis=0)
                 rows.append(
