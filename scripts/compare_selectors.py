@@ -222,7 +222,9 @@ def main(argv: Sequence[str] | None) -> None:
     options, words = read_options(argv)
     with tempfile.TemporaryDirectory() as folder:
         recipes = read_recipes(options, words, folder)
-        file = CellFile(options.cells, {name: settings_of(*recipe, options) for name, recipe in recipes.items()})
+        # A report adds no cell, so it takes those of any settings: the recipes of an earlier version, say.
+        ours = {} if options.report_only else recipes
+        file = CellFile(options.cells, {name: settings_of(*recipe, options) for name, recipe in ours.items()})
         file.finished()  # raises before anything is computed if the file is not ours
         if not options.report_only:
             args, training = next(iter(recipes.values()))

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eavss.selectors import Selection
 from scripts.compare_selectors import run
 from tests.toys import BLOCKS
+from tests.train.comparison import toy_cells
 from train.batching.encoding import Encoder
 from train.comparison.trials import Trials
 from train.evaluation.benchmarks import leading_values, load_benchmarks
@@ -172,3 +173,15 @@ def test_cells_of_other_settings_or_no_cells_are_left_alone(
         assert run(words(saved_model, cells, "--datasets", "nq", "--selectors", "last")) == 2
         assert message in capsys.readouterr().err
         assert cells.read_text() == text
+
+
+def test_a_report_takes_cells_of_any_settings(
+    saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new version may have changed a recipe since they were measured."""
+    cells = tmp_path / "cells.jsonl"
+    made = toy_cells.cell("middle", 0, [0.5]), toy_cells.cell("probe", 0, [1.0])
+    cells.write_text("".join(json.dumps(each) + "\n" for each in made))
+    assert run(words(saved_model, cells, "--datasets", "nq", "--report_only")) == 0
+    assert "| steps | probe | nq | +50.0 | +50.0 to +50.0 |" in capsys.readouterr().out
+    assert run(words(saved_model, cells, "--datasets", "nq", "--selectors", "middle")) == 2
