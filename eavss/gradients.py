@@ -113,7 +113,8 @@ def gradient_profile_batch(model: nn.Module, paired: PairedBatch) -> GradientPro
     for call, gradient in zip(calls, gradients, strict=True):
         if gradient is not None:
             # Minus, since the loss is minus the log-probability.
-            sketch = -_sketch(call.matrix, gradient.float(), call.entering.float())  # (B, K)
+            leaving = -gradient.float().reshape(*batch.input_ids.shape, -1)
+            sketch = _sketch(call.matrix, leaving, call.entering.float())  # (B, K)
             found[call.matrix] = found[call.matrix] + sketch if call.matrix in found else sketch
     weights = answer_weights(paired).to(batch.input_ids.device)
     right, wrong = (weights @ torch.stack(list(found.values()))).unflatten(1, (-1, 2)).unbind(2)  # (M, n, K) each
@@ -121,7 +122,7 @@ def gradient_profile_batch(model: nn.Module, paired: PairedBatch) -> GradientPro
 
 
 class _Call(NamedTuple):
-    """What enters (B, T, in) and leaves (B, T, out) a matrix in a forward pass."""
+    """What enters (B, T, in) and leaves (B, T, out) or (B * T, out) a matrix in a forward pass."""
 
     matrix: Matrix
     entering: Tensor
@@ -153,8 +154,9 @@ def _record(
     args: tuple[Tensor, ...],
     output: Tensor,
 ) -> None:
-    if args[0].shape[:-1] == shape:
-        receive(_Call(matrix, args[0].detach(), output))
+    # Some models put all tokens in one row before an MLP.
+    if args[0].shape[:-1].numel() == shape.numel():
+        receive(_Call(matrix, args[0].detach().reshape(*shape, -1), output))
 
 
 def _sketch(matrix: Matrix, leaving: Tensor, entering: Tensor) -> Tensor:

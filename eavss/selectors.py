@@ -185,21 +185,21 @@ def without_neighbours(scores: Sequence[float], similarity: Tensor, count: int) 
     """Take one block after the other, each time the one with the highest score less its likeness to those taken.
 
     This is maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998, with lambda = 1/2): the score, divided by
-    the highest, less the highest similarity with a block that was taken already. In a tie the deeper block is taken.
+    the largest, less the highest similarity with a block that was taken already. In a tie the deeper block is taken.
 
     Args:
-        scores: of the L blocks; the highest is above 0.
+        scores: of the L blocks; the largest is that of the highest absolute value.
         similarity: (L, L), 1 for a block and itself.
         count: how many blocks to take.
 
     Returns:
         Sorted layer indices.
     """
-    alike, highest = similarity.tolist(), max(scores)
+    alike, largest = similarity.tolist(), max(map(abs, scores)) or 1.0
     taken: list[int] = []
     for _ in range(count):
         rest = [layer for layer in range(len(scores)) if layer not in taken]
-        gains = {k: scores[k] / highest - max((alike[k][other] for other in taken), default=0.0) for k in rest}
+        gains = {k: scores[k] / largest - max((alike[k][other] for other in taken), default=0.0) for k in rest}
         taken.append(max(rest, key=lambda layer: (gains[layer], layer)))
     return sorted(taken)
 

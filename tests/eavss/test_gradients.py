@@ -99,6 +99,7 @@ def test_frozen_weights_and_leftovers_do_not_matter() -> None:
     assert count_hooks(model) == 0
 
 
+@torch.no_grad()
 def test_the_loss_counts_answers_only() -> None:
     model, paired = tiny_model("llama"), one_batch()
     expected = 0.0
@@ -107,6 +108,17 @@ def test_the_loss_counts_answers_only() -> None:
         ids = paired.batch.input_ids[row][: int(paired.batch.attention_mask[row].sum())].tolist()
         expected -= float(naive_logprobs(model, ids, places[0], places[-1] + 1).sum())
     assert float(answer_loss(model, paired.batch)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_tokens_in_one_row_are_told_apart() -> None:
+    """As OPT's MLP has them."""
+    plain = tiny_model("llama")
+    expected = gradient_profile_batch(plain, one_batch()).differences
+    for block in find_blocks(plain).modules:
+        mlp, forward = block.mlp, block.mlp.forward
+        mlp.forward = lambda states, forward=forward: forward(states.flatten(0, 1)).view_as(states)
+    found = gradient_profile_batch(plain, one_batch()).differences
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_experts_that_see_some_tokens_are_left_out() -> None:

@@ -160,6 +160,7 @@ def test_a_redundant_neighbour_is_passed_over() -> None:
     assert without_neighbours(scores, similarity, 3) == [0, 1, 2]
     layers: Any = [{"eavss": {"contrast": score}} for score in scores]
     assert select_layers(layers, "diverse", 0.5, similarity=similarity) == [0, 2]
+    assert without_neighbours([-2.0, -1.8, 0.0, -1.0], similarity, 2) == [1, 2]
     with pytest.raises(EavssError, match="'diverse' needs the blocks' similarity"):
         select_layers(layers, "diverse", 0.5)
 

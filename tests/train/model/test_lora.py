@@ -1,6 +1,7 @@
 """LoRA lands on the selected blocks, and on nothing else."""
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from scripts.families.configs import tiny
 from tests.toys import KINDS, tiny_model
@@ -116,6 +117,7 @@ def test_each_linear_layer_gets_its_own_rank_and_the_same_scale() -> None:
 
 def test_block_1_is_not_block_11() -> None:
     """PEFT matches the end of a name."""
-    model = tiny_model("llama")
-    adapted = add_lora(model, [1], LoraSettings(), {"1.mlp.up_proj": 2})
-    assert trainable_blocks(adapted) == [1]
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "vocab_size": 30}
+    model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=12, **sizes))
+    adapted = add_lora(model, [1, 11], LoraSettings(), {"1.mlp.up_proj": 2, "11.mlp.up_proj": 5})
+    assert [p.shape[0] for name, p in adapted.named_parameters() if "lora_A" in name] == [2, 5]
