@@ -125,7 +125,7 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
     Raises:
         EavssError: see `profile_model`.
     """
-    weights = _answer_weights(paired)
+    weights = answer_weights(paired)
     device = next(model.parameters()).device
     batch, weights = paired.batch.to(device), weights.to(device)
     real, halluc = batch.attention_mask.bool(), batch.answer_mask & paired.hallucinated.to(device).unsqueeze(1)
@@ -159,7 +159,7 @@ def profile_batch(model: nn.Module, paired: PairedBatch) -> LayerProfile:
     )
 
 
-def _answer_weights(paired: PairedBatch) -> Tensor:
+def answer_weights(paired: PairedBatch) -> Tensor:
     """Return weights (2n, B): row 2q averages the truthful answers of question q, row 2q + 1 its hallucinated ones."""
     empty = (~paired.batch.answer_mask.any(1)).nonzero().flatten().tolist()
     if empty:

@@ -32,7 +32,8 @@ class BlockBootstrap(TypedDict):
 class LayerScores(TypedDict):
     """The scores of one block, as `layers.json` holds them (keys may be added, never renamed).
 
-    `probe` (`eavss.probes`) and `bootstrap` are there only where they were computed.
+    `probe` (`eavss.probes`), `gradient` (`eavss.gradients`), `activity` (`eavss.activity`), `patching`, `dropping`,
+    `repeating` (`eavss.causal`) and `bootstrap` are there only where they were computed.
     """
 
     layer: int
@@ -44,6 +45,11 @@ class LayerScores(TypedDict):
     hss: float
     eavss: EavssScores
     probe: NotRequired[float]
+    gradient: NotRequired[float]
+    activity: NotRequired[float]
+    patching: NotRequired[float]
+    dropping: NotRequired[float]
+    repeating: NotRequired[float]
     bootstrap: NotRequired[BlockBootstrap]
 
 

@@ -55,6 +55,19 @@ def state_similarity(model: nn.Module, batches: Iterable[Batch]) -> list[list[fl
     return found
 
 
+def difference_similarity(differences: Tensor) -> Tensor:
+    """Return how alike two blocks see hallucination: the mean cosine of their differences, (L, L).
+
+    Neighbours share most of the stream, so they see nearly the same difference. Unlike `state_similarity`, this needs
+    no further pass, and what all answers have in common does not count.
+
+    Args:
+        differences: d = hallucinated minus truthful states, (n, L, H).
+    """
+    unit = F.normalize(differences.double(), dim=-1)
+    return torch.einsum("nlh,nkh->lk", unit, unit) / len(unit)
+
+
 def three_groups(similarity: Sequence[Sequence[float]]) -> list[range]:
     """Divide the blocks into first, middle and last ones.
 

@@ -14,6 +14,8 @@ from eavss.scores import eavss_of_shares
 
 # A score of `eavss.scores`, from a block's shares rho, one row for each resampling: (W, H) -> (W,).
 Reduce = Callable[[Tensor], Tensor]
+# Scores under resampling: how often each question is drawn, (W, n), becomes every block's score, (W, L).
+Resampled = Callable[[Tensor], Tensor]
 
 
 def weighted_shares(differences: Tensor, weights: Tensor) -> Tensor:
@@ -84,6 +86,30 @@ def tau(first: Tensor, second: Tensor) -> float:
     return float(np.nan_to_num(kendalltau(first.numpy(), second.numpy()).statistic))
 
 
+def mean_effects(values: Tensor, weights: Tensor) -> Tensor:
+    """Return |mean over questions| of what was measured for each question and block, (W, L).
+
+    Args:
+        values: (n, L).
+        weights: (W, n) how often each question is drawn; (1, ..., 1) for all.
+    """
+    drawn = weights.double()
+    return (drawn @ values.double() / drawn.sum(1, keepdim=True)).abs()
+
+
+def split_half_tau(resampled: Resampled, questions: int, draws: int = 50, seed: int = 0) -> float:
+    """Return Kendall's tau between the rankings from two random halves of the questions, the mean over halves.
+
+    Args:
+        resampled: the scores of every block under resampling weights.
+        questions: the number n of questions.
+        draws: how many times the questions are halved.
+        seed: the seed of the halves.
+    """
+    halves = (resampled(half) for half in random_halves(questions, draws, seed))
+    return float(np.mean([tau(a, b) for a, b in zip(*halves, strict=True)]))
+
+
 @dataclass(frozen=True)
 class Stability:
     """How steady a ranking of blocks is under resampling of the questions.
@@ -125,7 +151,10 @@ def stability(
     bootstrap = resampled_scores(differences, bootstrap_weights(n, draws, seed), reduce)  # (W, L)
     chosen = bootstrap.argsort(dim=1, descending=True)[:, :count]
     frequency = torch.zeros_like(bootstrap).scatter(1, chosen, 1.0).mean(0)
-    halves = (resampled_scores(differences, half, reduce) for half in random_halves(n, max(1, draws // 4), seed))
+
+    def resampled(weights: Tensor) -> Tensor:
+        return resampled_scores(differences, weights, reduce)
+
     null = resampled_scores(differences, random_flips(n, draws, seed), reduce).amax(1)
     low, high = bootstrap.quantile(torch.tensor([0.025, 0.975], dtype=bootstrap.dtype), dim=0)
     return Stability(
@@ -134,6 +163,6 @@ def stability(
         high=high,
         draws=bootstrap,
         frequency=frequency,
-        split_half_tau=float(np.mean([tau(a, b) for a, b in zip(*halves, strict=True)])),
+        split_half_tau=split_half_tau(resampled, n, max(1, draws // 4), seed),
         p_value=(1 + int((null >= scores.amax()).sum())) / (1 + draws),
     )

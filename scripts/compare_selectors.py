@@ -8,7 +8,7 @@ For each data set, seed and selector, the script trains an adapter on the select
 set's leading metric on held-out questions: at equal steps, and at equal FLOPs (as many as the first selector takes).
 One run gives both, because the learning rate stays constant after its warm-up and the adapter is kept at both steps.
 The learning rate is the best of a small grid for each number of blocks, on validation questions taken from the
-training questions.
+training questions; a single --learning_rates is taken as it is.
 
 A finished run adds its lines to --cells and is never run again. To go on, start the command again; other seeds can run
 beside it. Each line is {"selector", "dataset", "seed", "layers", "budget", "steps", "learning_rate", "gain", "gains" of
@@ -26,7 +26,8 @@ from pathlib import Path
 from statistics import fmean
 
 from data.sets import SETS
-from eavss.selectors import check_layers, count_to_select
+from eavss.selectors import Selection, check_layers, count_to_select
+from train.comparison.selector_names import parse_selector
 from train.inputs import check_recipe
 from train.recipe.arguments import REPOSITORY, EavssArguments
 from train.recipe.parse import parse
@@ -39,6 +40,7 @@ from train.runtime.option_types import positive, positive_number, seed_number
 _SELECTORS = (
     *("eavss:contrast", "eavss:conditional", "cost_aware", "avss:paper", "block_influence", "probe"),
     *("first", "middle", "last", "all", *(f"random:{number}" for number in range(5))),
+    *("diverse", "gradient", "activity", "patching", "dropping", "repeating", "parts", "ranks:probe", "ranks:gradient"),
 )
 _FIXED = {
     "lr_scheduler_type": "constant_with_warmup",
@@ -63,6 +65,8 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     options, words = parser.parse_known_args(argv)
     for name in ("cells", "json", "plot"):
         check_is_file(f"--{name}", getattr(options, name))
+    for name in options.selectors:
+        parse_selector(name)
     return options, words
 
 
@@ -94,9 +98,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from eavss.blocks import find_blocks
 from train.comparison.cell_file import FLOPS, GRID, STEPS, Cell, CellFile, FinishedCell
 from train.comparison.plots import plot_comparison
-from train.comparison.selectors import summarise
-from train.comparison.tables import comparison_table
-from train.comparison.trials import Trials, parse_selector
+from train.comparison.selectors import leads, summarise
+from train.comparison.tables import comparison_table, lead_table
+from train.comparison.trials import Trials
 from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.trainer_arguments import with_values
@@ -122,16 +126,27 @@ class Matrix:
             for dataset in self.options.datasets:
                 self._run_group(dataset, seed, rates)
 
-    def learning_rates(self) -> dict[int, float]:
-        """Return the rate with the highest mean gain on validation questions, for each number of blocks."""
-        total = len(find_blocks(self.model).modules)
+    @property
+    def usual(self) -> int:
+        """How many blocks a selector picks."""
         fraction = next(iter(self.recipes.values()))[0].select_fraction
-        names = {count_to_select(fraction, total): f"random:{_GRID_RANDOM}"}
+        return count_to_select(fraction, len(find_blocks(self.model).modules))
+
+    def learning_rates(self) -> dict[int, float]:
+        """Return the rate with the highest mean gain on validation questions, for each number of blocks.
+
+        Adapters of other shapes than whole blocks (`parts`, `ranks`) have as many parameters as the usual number of
+        blocks, and train at its rate. One rate needs no questions.
+        """
+        total = len(find_blocks(self.model).modules)
+        names = {self.usual: f"random:{_GRID_RANDOM}"}
         if "all" in self.options.selectors:
             names[total] = "all"
         for name in self.options.selectors:
             if listed := parse_selector(name).layers:
                 names.setdefault(len(check_layers(list(listed), total)), name)
+        if len(self.options.learning_rates) == 1:
+            return dict.fromkeys(names, self.options.learning_rates[0])
         for dataset in self.options.datasets:
             self._run_grid(dataset, names)
         grid = [cell for cell in self.file.read() if cell["budget"] == GRID]
@@ -175,11 +190,12 @@ class Matrix:
         for name in missing:
             selection = trials.selection(name)
             layers = list(selection.blocks)
-            cells: Sequence[Cell] = _same_layers(done, layers)
+            cells: Sequence[Cell] = _same_adapter(done, selection)
             if not cells:
                 equal = max(1, int(flops / trials.step_flops(selection) + 1e-6))
-                cells = trials.run(selection, rates[len(layers)], {STEPS: self.options.steps, FLOPS: equal})
-            done += self.file.add(cells, selector=name)
+                rate = rates[self.usual if selection.ranks else len(layers)]
+                cells = trials.run(selection, rate, {STEPS: self.options.steps, FLOPS: equal})
+            done += self.file.add(cells, selector=name, scoring=trials.scoring(name))
             gains = ", ".join(f"{100 * cell['gain']:+.1f} after {cell['steps']} steps" for cell in cells)
             say(f"{dataset}, seed {seed}, {name} {layers}: {gains}, {cells[0]['seconds']:.0f} s")
 
@@ -187,8 +203,9 @@ class Matrix:
         return Trials(self.model, self.tokenizer, args, with_values(training, seed=seed, data_seed=seed))
 
 
-def _same_layers(cells: list[FinishedCell], layers: list[int]) -> list[FinishedCell]:
-    first = next((cell for cell in cells if cell["layers"] == layers), None)
+def _same_adapter(cells: list[FinishedCell], selection: Selection) -> list[FinishedCell]:
+    own = list(selection.blocks), selection.ranks
+    first = next((cell for cell in cells if (cell["layers"], cell.get("ranks")) == own), None)
     return [cell for cell in cells if first is not None and cell["selector"] == first["selector"]]
 
 
@@ -222,21 +239,22 @@ def settings_of(args: EavssArguments, training: TrainingArguments, options: argp
 def main(argv: Sequence[str] | None) -> None:
     """Run what is missing, print the table, and write the files that the options name."""
     options, words = read_options(argv)
-    for name in options.selectors:
-        parse_selector(name)
     with tempfile.TemporaryDirectory() as folder:
         recipes = read_recipes(options, words, folder)
-        file = CellFile(options.cells, {name: settings_of(*recipe, options) for name, recipe in recipes.items()})
+        # A report adds no cell, so it takes those of any settings: the recipes of an earlier version, say.
+        ours = {} if options.report_only else recipes
+        file = CellFile(options.cells, {name: settings_of(*recipe, options) for name, recipe in ours.items()})
         file.finished()  # raises before anything is computed if the file is not ours
         if not options.report_only:
             args, training = next(iter(recipes.values()))
             model = load_whole(args.base_model, training)
             Matrix(options, recipes, model, load_tokenizer(args.base_model), file).run()
         cells = file.finished()
-    rows = summarise(cells)
+    rows, over_middle = summarise(cells), leads(cells)
     say(comparison_table(rows))
+    say(lead_table(over_middle))
     if options.json:
-        write_json(options.json, {"cells": cells, "summary": rows})
+        write_json(options.json, {"cells": cells, "summary": rows, "leads": over_middle})
     if options.plot:
         write_whole(options.plot, lambda path: plot_comparison(rows, path))
 

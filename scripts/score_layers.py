@@ -58,6 +58,7 @@ from train.model.tokenizer import load_tokenizer
 from train.selection import controls
 from train.selection.controls import Controls
 from train.selection.layers_file import LayersRecord, layers_record, read_layers
+from train.selection.model_scores import model_scores
 from train.selection.scoring import score, select
 
 _BAR = 30
@@ -90,8 +91,9 @@ def main(
     model = load_model(args.base_model, training)
     count, mined, seed = args.score_questions, args.mined_answers, training.seed
     examples = training_examples(pools, model, tokenizer, count=count, mined_answers=mined, seed=seed)[:count]
-    profile = profile_examples(model, examples, encoder, args, seed)
-    choice = select(profile, args.selection, seed)
+    batches = paired_batches(examples, encoder, args.score_answers, args.eval_token_budget, seed)
+    profile = score(model, batches)
+    choice = select(profile, args.selection, seed, model_scores(model, batches, args.selector, seed))
     layers = layers_record(profile, choice, model=args.model_name_or_path, dataset=args.dataset, seed=seed)
     record: ScoreRecord = {**layers}
     say(chart(record))
@@ -163,7 +165,8 @@ def chart(record: LayersRecord) -> str:
             f"{layer['layer']:>5} {mark} {eavss:7.3f} [{low:7.3f}, {high:7.3f}] "
             f"{layer['bootstrap']['frequency']:6.0%}  {layer['hsav']:6.3f} {layer['avss']['scale_free']:9.2e}  {bar}"
         )
-    lines.append(f"* selected by {record['selector']}; picked: share of bootstraps in which EAVSS selects the block")
+    own = f" (its split-half tau {record['selector_tau']:.2f})" if "selector_tau" in record else ""
+    lines.append(f"* selected by {record['selector']}{own}; picked: share of bootstraps in which EAVSS picks the block")
     return "\n".join([*lines, record["stability"]["verdict"]])
 
 

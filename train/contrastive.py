@@ -32,7 +32,7 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from data.examples import Example
 from eavss.blocks import find_blocks
-from eavss.profile import LayerProfile
+from eavss.profile import LayerProfile, PairedBatch
 from eavss.selectors import check_layers
 from train.batching.encoding import Encoder
 from train.declining.own_answers import OwnAnswer, own_answers, write_own_answers
@@ -61,6 +61,7 @@ from train.runtime.hardware import choose_dtype
 from train.runtime.output_lock import only_writer
 from train.runtime.stages import clock
 from train.selection.layers_file import LayersRecord, layers_record, write_profile
+from train.selection.model_scores import ModelScores, model_scores
 from train.selection.scoring import score, select
 from train.training import TrainingSetup, fine_tune, make_scoring_batches, make_training_examples, make_training_pairs
 
@@ -85,10 +86,10 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     answers = _ask_base(model, encoder, examples, args, training)
 
     _banner("Score")
-    profile = score(model, make_scoring_batches(examples, encoder, args, seed))
+    profile, more = _score(model, make_scoring_batches(examples, encoder, args, seed), args, seed)
 
     _banner("Select")
-    choice = select(profile, args.selection, seed)
+    choice = select(profile, args.selection, seed, more)
     layers = layers_record(profile, choice, model=args.model_name_or_path, dataset=args.dataset, seed=seed)
     _record(output, layers, profile)
 
@@ -203,6 +204,13 @@ def _load_trained(args: EavssArguments, training: TrainingArguments) -> PreTrain
     model = load_adapted(args.base_model, training, Path(str(training.output_dir)) / "adapter")
     count_passes(model)
     return model
+
+
+def _score(
+    model: PreTrainedModel, batches: list[PairedBatch], args: EavssArguments, seed: int
+) -> tuple[LayerProfile, ModelScores | None]:
+    """Profile the blocks, and score them as the selector asks where it decides and the profile is not all it needs."""
+    return score(model, batches), None if args.layers else model_scores(model, batches, args.selector, seed)
 
 
 def _push(output: Path, repo: HubRepo | None, args: EavssArguments) -> None:

@@ -165,7 +165,7 @@ class TrainingSetup:
         """
         base = self._reader.read(self.cached_at(selection), self.args.cache_bytes)
         with random_stream(training.seed):
-            adapted = add_lora(self.model, selection.blocks, self.args.lora)
+            adapted = add_lora(self.model, selection.blocks, self.args.lora, selection.ranks)
         return trainer_class(
             model=adapted,
             selection=selection,

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from eavss.errors import EavssError
-from eavss.selectors import SELECTORS, check_layers, count_to_select, select_layers
+from eavss.selectors import (
+    MODEL_SELECTORS,
+    SELECTORS,
+    check_layers,
+    count_to_select,
+    fill,
+    select_layers,
+    share_ranks,
+    without_neighbours,
+)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,9 @@ def test_random_is_seeded() -> None:
 @pytest.mark.parametrize("selector", SELECTORS)
 def test_every_selector_of_the_list_selects(selector: Any) -> None:
     draws = torch.arange(7.0).repeat(3, 1)
-    assert len(select_layers(SCORES, selector, 0.3, draws=draws)) == (7 if selector == "all" else 2)
+    scores: Any = [layer | dict.fromkeys(MODEL_SELECTORS, 1.0) for layer in SCORES]
+    selected = select_layers(scores, selector, 0.3, draws=draws, similarity=torch.eye(7))
+    assert len(selected) == (7 if selector == "all" else 2)
 
 
 def test_unknown_selector_is_an_error() -> None:
@@ -131,3 +142,54 @@ def test_check_layers(layers: list[int], checked: list[int]) -> None:
 def test_check_layers_errors(layers: list[int], what: str) -> None:
     with pytest.raises(EavssError, match=f"layers: .*{what}"):
         check_layers(layers, 30)
+
+
+@pytest.mark.parametrize("selector", MODEL_SELECTORS)
+def test_scores_of_selectors_that_run_the_model_are_read_where_they_are(selector: Any) -> None:
+    with pytest.raises(EavssError, match=f"selector: '{selector}' needs scores that are not there"):
+        select_layers(SCORES, selector)
+    scores: Any = [{**each, selector: float(each["layer"] == 2)} for each in SCORES]
+    assert select_layers(scores, selector, 0.25) == [2]
+
+
+def test_a_redundant_neighbour_is_passed_over() -> None:
+    """Scores 1, .9, .5, .4. After block 0, block 1 is worth .9 - .8 and block 2 .5 - .1. Then 1 is worth .1, 3 -.5."""
+    similarity = torch.tensor([[1, 0.8, 0.1, 0.1], [0.8, 1, 0.1, 0.1], [0.1, 0.1, 1, 0.9], [0.1, 0.1, 0.9, 1]])
+    scores = [2.0, 1.8, 1.0, 0.8]
+    assert without_neighbours(scores, similarity, 2) == [0, 2]
+    assert without_neighbours(scores, similarity, 3) == [0, 1, 2]
+    layers: Any = [{"eavss": {"contrast": score}} for score in scores]
+    assert select_layers(layers, "diverse", 0.5, similarity=similarity) == [0, 2]
+    assert without_neighbours([-2.0, -1.8, 0.0, -1.0], similarity, 2) == [1, 2]
+    with pytest.raises(EavssError, match="'diverse' needs the blocks' similarity"):
+        select_layers(layers, "diverse", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "total", "ranks"),
+    [
+        ([1, 1, 2], 8, [2, 2, 4]),
+        # 8/3 each: two ranks are left over, for the deeper ones.
+        ([1, 1, 1], 8, [2, 3, 3]),
+        # 5.6, 1.6, .8: one rank is left over twice, for .8 and .6 of the deeper.
+        ([3.5, 1, 0.5], 8, [5, 2, 1]),
+        ([-1, 0, 3], 8, [0, 0, 8]),
+    ],
+)
+def test_ranks_are_shared_out_by_score(scores: list[float], total: int, ranks: list[int]) -> None:
+    assert share_ranks(scores, total) == ranks
+    assert sum(ranks) == total
+
+
+def test_ranks_need_a_score() -> None:
+    with pytest.raises(EavssError, match="none is above 0"):
+        share_ranks([0.0, -1.0], 8)
+
+
+@pytest.mark.parametrize(
+    ("budget", "taken"),
+    # Worth for their size: 2, 1, 3, .5. The second is passed over for the last where it does not fit.
+    [(2, [2]), (6, [0, 2]), (7, [0, 2, 3]), (12, [0, 2, 3]), (16, [0, 1, 2]), (17, [0, 1, 2, 3]), (1, [3])],
+)
+def test_items_of_the_highest_value_for_their_size_fill_a_budget(budget: int, taken: list[int]) -> None:
+    assert fill([8.0, 10.0, 6.0, 0.5], [4, 10, 2, 1], budget) == taken

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from eavss.batches import TokenSequence, pad
 from eavss.blocks import find_blocks
 from eavss.errors import EavssError
-from eavss.similarity import explained, group_means, state_similarity, three_groups
+from eavss.similarity import difference_similarity, explained, group_means, state_similarity, three_groups
 from tests.toys import BLOCKS, count_hooks
 
 TEXTS = [(5, 6, 7, 8), (9, 10), (11, 12, 13)]
@@ -84,3 +84,10 @@ def test_what_groups_explain_by_hand() -> None:
 def test_one_block_is_no_group() -> None:
     with pytest.raises(EavssError, match="one block"):
         three_groups([[1]])
+
+
+def test_blocks_are_as_alike_as_their_differences_are() -> None:
+    """Cosines of blocks 0 and 1: 1 for the first question, 0 for the second; of 0 and 2: -1 and 0.6."""
+    differences = torch.tensor([[[1.0, 0], [3, 0], [-2, 0]], [[5, 0], [0, 2], [3, 4]]])
+    expected = torch.tensor([[1, 0.5, -0.2], [0.5, 1, (-1 + 0.8) / 2], [-0.2, (-1 + 0.8) / 2, 1]])
+    torch.testing.assert_close(difference_similarity(differences).float(), expected)

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eavss.selectors import Selection
 from scripts.compare_selectors import run
 from tests.toys import BLOCKS
+from tests.train.comparison import toy_cells
 from train.batching.encoding import Encoder
 from train.comparison.trials import Trials
 from train.evaluation.benchmarks import leading_values, load_benchmarks
@@ -111,13 +112,18 @@ def test_choices_of_the_same_blocks_share_a_run(
     choice = ["--datasets", "nq", "--selectors", "probe", "hsav", "--seeds", "0", *NO_REPLAY]
     assert run(words(saved_model, cells, *choice)) == 0
     probe, hsav = [[c for c in read(cells) if c["selector"] == name] for name in ("probe", "hsav")]
-    assert [c | {"selector": "hsav"} for c in probe] == hsav
+    ours = ("selector", "split_half_tau")
+    assert [{k: v for k, v in c.items() if k not in ours} for c in probe] == [
+        {k: v for k, v in c.items() if k not in ours} for c in hsav
+    ]
+    assert (probe[0]["split_half_tau"], type(hsav[0]["split_half_tau"])) == (None, float)
+    assert {cell["budget"] for cell in read(cells)} == {"steps", "flops"}  # one rate needs no grid
 
 
 @pytest.mark.slow
 def test_listed_blocks_take_a_rate_of_their_own_number(saved_model: Path, tmp_path: Path) -> None:
     cells = tmp_path / "cells.jsonl"
-    given = words(saved_model, cells, "--datasets", "nq", "--seeds", "0", *NO_REPLAY)
+    given = words(saved_model, cells, "--datasets", "nq", "--seeds", "0", *NO_REPLAY, *TWO_RATES)
     assert run([*given, "--selectors", "layers:3,0,2", "layers:1,2"]) == 0
     grid = {cell["selector"] for cell in read(cells) if cell["budget"] == "grid"}
     assert grid == {"random:1000", "layers:3,0,2"}
@@ -167,3 +173,15 @@ def test_cells_of_other_settings_or_no_cells_are_left_alone(
         assert run(words(saved_model, cells, "--datasets", "nq", "--selectors", "last")) == 2
         assert message in capsys.readouterr().err
         assert cells.read_text() == text
+
+
+def test_a_report_takes_cells_of_any_settings(
+    saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new version may have changed a recipe since they were measured."""
+    cells = tmp_path / "cells.jsonl"
+    made = toy_cells.cell("middle", 0, [0.5]), toy_cells.cell("probe", 0, [1.0])
+    cells.write_text("".join(json.dumps(each) + "\n" for each in made))
+    assert run(words(saved_model, cells, "--datasets", "nq", "--report_only")) == 0
+    assert "| steps | probe | nq | +50.0 | +50.0 to +50.0 |" in capsys.readouterr().out
+    assert run(words(saved_model, cells, "--datasets", "nq", "--selectors", "middle")) == 2

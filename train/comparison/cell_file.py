@@ -4,13 +4,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from train.runtime.errors import RecipeError
 from train.runtime.records import read_records
 
 # The budgets of a cell: equal steps, equal FLOPs, and that of a cell which helped to choose a learning rate.
 STEPS, FLOPS, GRID = "steps", "flops", "grid"
+
+
+class Scoring(NamedTuple):
+    """What a selector's scores took, and how steady they are.
+
+    Args:
+        flops: the counted FLOPs; 0 for a choice without scores.
+        split_half_tau: Kendall's tau between the rankings from random halves of the questions; None where there is no
+            ranking, or one that cannot be made again without the model.
+    """
+
+    flops: float
+    split_half_tau: float | None
 
 
 class Cell(TypedDict):
@@ -29,6 +42,8 @@ class Cell(TypedDict):
         flops: the counted FLOPs of reading and training.
         seconds: the time of training.
         trained_parameters: the adapter's size.
+        ranks: the rank of each adapted linear layer, where they differ
+            (`eavss.selectors.Selection`).
     """
 
     dataset: str
@@ -43,6 +58,7 @@ class Cell(TypedDict):
     flops: float
     seconds: float
     trained_parameters: int
+    ranks: NotRequired[dict[str, int]]
 
 
 class FinishedCell(Cell):
@@ -51,10 +67,13 @@ class FinishedCell(Cell):
     Args:
         settings: a hash of what the cell depends on besides its own keys.
         selector: the name of the selector that chose the blocks.
+        scoring_flops, split_half_tau: see `Scoring`; cells of earlier versions have neither.
     """
 
     settings: str
     selector: str
+    scoring_flops: NotRequired[float]
+    split_half_tau: NotRequired[float | None]
 
 
 @dataclass(frozen=True)
@@ -98,13 +117,25 @@ class CellFile:
         """Read the cells of selectors, without those that helped to choose a learning rate."""
         return [cell for cell in self.read() if cell["budget"] != GRID]
 
-    def add(self, cells: Sequence[Cell], selector: str) -> list[FinishedCell]:
+    def add(
+        self,
+        cells: Sequence[Cell],
+        selector: str,
+        scoring: Scoring = Scoring(0.0, None),  # noqa: B008 (immutable)
+    ) -> list[FinishedCell]:
         """Append the cells of one run under the name of its selector, and return them as they were written.
 
         They are appended in one write, so that a file written by two processes stays whole.
         """
         finished: list[FinishedCell] = [
-            {"settings": self.settings[cell["dataset"]], **cell, "selector": selector} for cell in cells
+            {
+                "settings": self.settings[cell["dataset"]],
+                **cell,
+                "scoring_flops": scoring.flops,
+                "split_half_tau": scoring.split_half_tau,
+                "selector": selector,
+            }
+            for cell in cells
         ]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

@@ -4,13 +4,26 @@ from collections.abc import Iterable, Sequence
 
 from data.sets import leading_metric
 from train.comparison.runs import CostRow, MetricSummary
-from train.comparison.selectors import SelectorRow
+from train.comparison.selectors import Lead, SelectorRow
 
 
 def comparison_table(rows: Sequence[SelectorRow]) -> str:
     """Return the rows of `train.comparison.selectors.summarise`, with gains in points."""
-    header = "set | at equal | selector | seeds | gain | 95% | above random | 95% | FLOPs of all | TFLOPs | s"
+    header = (
+        "set | at equal | selector | seeds | gain | 95% | above random | 95% | above middle | 95% | FLOPs of all | "
+        "TFLOPs | s | scoring TFLOPs | tau"
+    )
     return _markdown(header.split(" | "), (_selector_cells(row) for row in rows))
+
+
+def lead_table(rows: Sequence[Lead]) -> str:
+    """Return the rows of `train.comparison.selectors.leads`, in points; empty without rows."""
+    header = ["at equal", "selector", "sets", "above middle, all sets", "95%"]
+    cells = (
+        [row["budget"], row["selector"], ", ".join(row["datasets"]), _points(row["lead"]), _range(row["interval"])]
+        for row in rows
+    )
+    return _markdown(header, cells) if rows else ""
 
 
 def _selector_cells(row: SelectorRow) -> list[str]:
@@ -21,12 +34,18 @@ def _selector_cells(row: SelectorRow) -> list[str]:
         str(row["seeds"]),
         _points(row["gain"]),
         _range(row["interval"]),
-        "" if row["above_random"] is None else _points(row["above_random"]),
-        "" if row["above_random_interval"] is None else _range(row["above_random_interval"]),
+        *_lead_cells(row["above_random"], row["above_random_interval"]),
+        *_lead_cells(row["above_middle"], row["above_middle_interval"]),
         "" if row["share_of_all"] is None else f"{row['share_of_all']:.0%}",
         f"{row['flops'] / 1e12:.2f}",
         f"{row['seconds']:.0f}",
+        "" if row["scoring_flops"] is None else f"{row['scoring_flops'] / 1e12:.2f}",
+        "" if row["split_half_tau"] is None else f"{row['split_half_tau']:.2f}",
     ]
+
+
+def _lead_cells(lead: float | None, interval: list[float] | None) -> list[str]:
+    return ["", ""] if lead is None or interval is None else [_points(lead), _range(interval)]
 
 
 def summary_table(rows: Sequence[MetricSummary]) -> str:

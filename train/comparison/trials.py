@@ -1,10 +1,8 @@
 """Try choices of blocks on one data set and seed."""
 
 import gc
-import re
 import time
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from statistics import fmean
 from typing import cast
 
@@ -20,19 +18,17 @@ from transformers import (
     set_seed,
 )
 
-from eavss.records import LayerScores
-from eavss.selectors import Estimator, Form, Selection, Selector, select_layers
-from eavss.stability import bootstrap_weights, resampled_scores
+from eavss.selectors import Selection
 from train.batching.encoding import Encoder
 from train.batching.pairs import make_pairs
-from train.comparison.cell_file import Cell
+from train.comparison.cell_file import Cell, Scoring
+from train.comparison.choosing import Chooser
 from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
 from train.model.loading import choose_training_attention
+from train.model.lora import lora_parameters
 from train.recipe.arguments import EavssArguments
 from train.recipe.trainer_arguments import with_values
-from train.runtime.errors import RecipeError
-from train.selection.scoring import block_scores, score
 from train.training import TrainingSetup, make_scoring_batches, make_training_examples
 
 _EVALUATION_SEED = 0
@@ -88,40 +84,33 @@ class Trials:
         self._benchmark = load_benchmarks(args.evaluation, _EVALUATION_SEED)[0]
         pairs = make_pairs(self._examples, self._encoder, args.pairs_per_question, with_positive=False, seed=self.seed)
         self._setup = TrainingSetup(model, tokenizer, pairs, args, self.seed)
+        batches = make_scoring_batches(self._examples, self._encoder, args, self.seed)
+        self._chooser = Chooser(model, batches, args, self.seed)
         self._before = self._measure(model, "before")  # now, since adapters are put into the same model
 
     def selection(self, name: str) -> Selection:
-        """Return the blocks that a selector picks from one profile of the training questions, or that its name lists.
+        """Return what a selector picks from one profile of the training questions, or the blocks that its name lists.
 
         Raises:
             RecipeError: there is no such selector.
         """
-        named = parse_selector(name)
-        if named.layers:
-            return Selection(tuple(sorted(named.layers)), name)
-        scores, draws = self._scores
-        blocks = select_layers(
-            scores,
-            cast(Selector, named.selector),
-            self.args.select_fraction,
-            form=cast(Form, named.form),
-            estimator=cast(Estimator, named.estimator),
-            seed=named.seed,
-            draws=draws,
-        )
-        return Selection(tuple(blocks), name)
+        return self._chooser.selection(name)
 
-    @cached_property
-    def _scores(self) -> tuple[list[LayerScores], Tensor]:
-        batches = make_scoring_batches(self._examples, self._encoder, self.args, self.seed)
-        profile = score(self.model, batches)
-        weights = bootstrap_weights(profile.questions, 200, self.seed)
-        return block_scores(profile), resampled_scores(profile.differences, weights)
+    def scoring(self, name: str) -> Scoring:
+        """Return what the selector's scores took, and how steady they are."""
+        return self._chooser.scoring(name)
 
     def step_flops(self, selection: Selection) -> float:
         """Count the FLOPs of one training step."""
         cached = self._setup.cached_at(selection) is not None
-        return self._setup.costs.step(selection.blocks, self._training.train_batch_size, cached)
+        costs = replace(self._setup.costs, adapter=self._adapter(selection))
+        return costs.step(selection.blocks, self._training.train_batch_size, cached)
+
+    def _adapter(self, selection: Selection) -> tuple[int, ...]:
+        """Return the parameters of the adapter in each block; the model should have no adapter."""
+        if selection.ranks is None:
+            return self._setup.costs.adapter
+        return lora_parameters(self.model, self.args.lora, selection.ranks)
 
     def run(self, selection: Selection, learning_rate: float, budgets: dict[str, int]) -> list[Cell]:
         """Train on the selected blocks, and measure after as many steps as each budget allows.
@@ -136,24 +125,30 @@ class Trials:
         trainer.train()
         adapted = trainer.adapted
         gains_after: dict[int, list[float]] = {}
-        cells = []
         for budget, steps in budgets.items():
-            tensors, seconds = snapshots.kept[steps]
             if steps not in gains_after:
-                set_peft_model_state_dict(adapted, tensors)
+                set_peft_model_state_dict(adapted, snapshots.kept[steps][0])
                 after = self._measure(adapted, budget)
                 gains_after[steps] = [a - b for a, b in zip(after, self._before, strict=True)]
-            gains = gains_after[steps]
-            cells.append(self._cell(selection, budget, steps, rate=learning_rate, gains=gains, seconds=seconds))
         adapted.unload()
         gc.collect()
-        return cells
+        return [
+            self._cell(
+                selection,
+                budget,
+                steps,
+                rate=learning_rate,
+                gains=gains_after[steps],
+                seconds=snapshots.kept[steps][1],
+            )
+            for budget, steps in budgets.items()
+        ]
 
     def _cell(
         self, selection: Selection, budget: str, steps: int, *, rate: float, gains: list[float], seconds: float
     ) -> Cell:
-        costs = self._setup.costs
-        return {
+        adapter = self._adapter(selection)
+        cell: Cell = {
             "dataset": self.args.dataset,
             "seed": self.seed,
             "layers": list(selection.blocks),
@@ -163,53 +158,14 @@ class Trials:
             "before": round(fmean(self._before), 5),
             "gain": round(fmean(gains), 5),
             "gains": [round(gain, 4) for gain in gains],
-            "flops": costs.reading + steps * self.step_flops(selection),
+            "flops": self._setup.costs.reading + steps * self.step_flops(selection),
             "seconds": round(seconds, 1),
-            "trained_parameters": sum(costs.adapter[block] for block in selection.blocks),
+            "trained_parameters": sum(adapter[block] for block in selection.blocks),
         }
+        if selection.ranks is not None:
+            cell["ranks"] = dict(selection.ranks)
+        return cell
 
     def _measure(self, model: PreTrainedModel | PeftModel, description: str) -> list[float]:
         scorer = AnswerScorer(model, self._encoder, self.args.eval_token_budget)
         return leading_values(scorer, self._benchmark, description)
-
-
-@dataclass(frozen=True)
-class NamedSelector:
-    """A selector as `--selectors` names it.
-
-    Args:
-        selector: the selector; `layers` for blocks that are listed.
-        form, estimator: which EAVSS and which AVSS.
-        seed: the number of a random choice.
-        layers: the listed blocks.
-    """
-
-    selector: str
-    form: str = "contrast"
-    estimator: str = "paper"
-    seed: int = 0
-    layers: tuple[int, ...] = ()
-
-
-def parse_selector(name: str) -> NamedSelector:
-    """Read the name of a selector with its form, its estimator or a number, or `layers:8,11,14`.
-
-    Raises:
-        RecipeError: there is no such selector.
-    """
-    selector, _, variant = name.partition(":")
-    match selector, variant:
-        case "random", number if number.isdigit():
-            return NamedSelector(selector, seed=int(number))
-        case "layers", numbers if re.fullmatch(r"\d+(,\d+)*", numbers):
-            return NamedSelector(selector, layers=tuple(int(number) for number in numbers.split(",")))
-        case "eavss", "contrast" | "conditional":
-            return NamedSelector(selector, form=variant)
-        case "avss", "paper" | "scale_free":
-            return NamedSelector(selector, estimator=variant)
-        case "hsav" | "block_influence" | "probe" | "first" | "middle" | "last" | "all" | "cost_aware", "":
-            return NamedSelector(selector)
-    raise RecipeError(
-        f"--selectors: {name!r} should be one of eavss:contrast, eavss:conditional, avss:paper, avss:scale_free, hsav, "
-        "block_influence, probe, cost_aware, first, middle, last, all, random:NUMBER, layers:NUMBER,NUMBER,..."
-    )

@@ -1,8 +1,9 @@
 """LoRA on the selected blocks, and on no others."""
 
 import copy
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -80,13 +81,45 @@ def _adapted(model: PreTrainedModel, layer: int, targets: Sequence[str]) -> list
     return [module.weight for name, module in modules.items() if name.rpartition(".")[2] in targets]  # type: ignore[misc]
 
 
-def lora_parameters(model: PreTrainedModel, settings: LoraSettings) -> tuple[int, ...]:
-    """Count the adapter's parameters in each block: r * (inputs + outputs) of each target."""
+def lora_parameters(
+    model: PreTrainedModel, settings: LoraSettings, ranks: Mapping[str, int] | None = None
+) -> tuple[int, ...]:
+    """Count the adapter's parameters in each block: rank * (inputs + outputs) of each target.
+
+    Args:
+        ranks: see `eavss.selectors.Selection`; None for all targets with the settings' rank.
+    """
+    found = find_blocks(model)
+    every = range(len(found.modules))
+    if ranks is not None:
+        return tuple(
+            sum(
+                ranks.get(f"{layer}.{name}", 0) * _sides(module) for name, module in found.linear_modules(layer).items()
+            )
+            for layer in every
+        )
     targets = lora_targets(model, settings)
-    every = range(len(find_blocks(model).modules))
     return tuple(
         sum(settings.r * sum(whole_shape(weight)) for weight in _adapted(model, layer, targets)) for layer in every
     )
+
+
+def _sides(module: nn.Module) -> int:
+    return sum(whole_shape(module.weight))
+
+
+def adapter_sizes(model: PreTrainedModel, settings: LoraSettings) -> dict[str, int]:
+    """Return the inputs and outputs of each linear layer that gets an adapter, the parameters that a rank costs.
+
+    They are named by the block's index and the layer's name in it, as "3.mlp.up_proj".
+    """
+    found, targets = find_blocks(model), lora_targets(model, settings)
+    return {
+        f"{layer}.{name}": _sides(module)
+        for layer in range(len(found.modules))
+        for name, module in found.linear_modules(layer).items()
+        if name.rpartition(".")[2] in targets
+    }
 
 
 def adapted_share(model: PreTrainedModel, settings: LoraSettings, blocks: Sequence[int] | None = None) -> float:
@@ -120,13 +153,43 @@ def lora_config(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSet
     )
 
 
-def add_lora(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettings) -> PeftModel:
+def ranked_lora_config(model: PreTrainedModel, ranks: Mapping[str, int], settings: LoraSettings) -> LoraConfig:
+    """Return PEFT's config for LoRA on the named linear layers, each with a rank of its own (`rank_pattern`).
+
+    Every update is scaled by the recipe's alpha / r, whatever its rank.
+
+    Args:
+        ranks: see `eavss.selectors.Selection`.
+    """
+    pattern = find_blocks(model).pattern
+    scale = settings.alpha / settings.r
+    # A key of PEFT's patterns matches the end of a module's name, and is read as a regular expression.
+    names = {re.escape(f"{pattern}.{name}"): rank for name, rank in ranks.items()}
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=[f"{pattern}.{name}" for name in ranks],
+        rank_pattern=names,
+        alpha_pattern={name: scale * rank for name, rank in names.items()},
+        fan_in_fan_out=_transposed(model),
+    )
+
+
+def add_lora(
+    model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettings, ranks: Mapping[str, int] | None = None
+) -> PeftModel:
     """Put LoRA on the linear layers of exactly the blocks named by their indices.
+
+    Args:
+        ranks: see `eavss.selectors.Selection`; None for all linear layers with the settings' rank.
 
     Raises:
         RecipeError, ModelError: see `lora_targets`; or other blocks became trainable.
     """
-    adapted = get_peft_model(model, lora_config(model, blocks, settings))
+    config = ranked_lora_config(model, ranks, settings) if ranks else lora_config(model, blocks, settings)
+    adapted = get_peft_model(model, config)
     trainable = trainable_blocks(adapted)
     if trainable != list(blocks):
         raise ModelError(f"LoRA was meant for blocks {list(blocks)}, but {trainable} became trainable")

@@ -1,7 +1,7 @@
 """Write the profile and the selection: `layers.json`, `layers.png` and `pairs.safetensors`."""
 
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from safetensors.torch import save_file
 
@@ -17,7 +17,10 @@ from train.selection.scoring import Choice
 
 
 class LayersRecord(TypedDict):
-    """What `layers.json` holds (keys may be added, never renamed)."""
+    """What `layers.json` holds (keys may be added, never renamed).
+
+    `selector_tau`, the split-half tau of the selector's own ranking, is there where the selector runs the model again.
+    """
 
     model: str
     dataset: str
@@ -30,6 +33,7 @@ class LayersRecord(TypedDict):
     form: str
     selected: list[int]
     stability: StabilitySummary
+    selector_tau: NotRequired[float]
 
 
 def layers_record(profile: LayerProfile, choice: Choice, *, model: str, dataset: str, seed: int) -> LayersRecord:
@@ -45,7 +49,7 @@ def layers_record(profile: LayerProfile, choice: Choice, *, model: str, dataset:
         {**scores, "bootstrap": bootstrap}
         for scores, bootstrap in zip(choice.scores, block_bootstraps(choice.stability), strict=True)
     ]
-    return {
+    record: LayersRecord = {
         "model": model,
         "dataset": dataset,
         "questions": profile.questions,
@@ -58,6 +62,9 @@ def layers_record(profile: LayerProfile, choice: Choice, *, model: str, dataset:
         "selected": selected,
         "stability": stability_summary(choice.stability, selected),
     }
+    if choice.own_tau is not None:
+        record["selector_tau"] = choice.own_tau
+    return record
 
 
 def read_layers(path: Path) -> LayersRecord:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.comparison.toy_cells import cell
-from train.comparison.cell_file import GRID, Cell, CellFile
+from train.comparison.cell_file import GRID, Cell, CellFile, Scoring
 from train.runtime.errors import RecipeError
 
 SETTINGS = {"nq": "abc", "sciq": "def"}
@@ -61,3 +61,12 @@ def test_another_file_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text(text)
     with pytest.raises(RecipeError, match="holds something else than cells"):
         CellFile(tmp_path / "notes.txt", SETTINGS).read()
+
+
+def test_cells_say_what_their_selector_took(tmp_path: Path) -> None:
+    file = CellFile(tmp_path / "cells.jsonl", SETTINGS)
+    (first,) = file.add([unnamed()], selector="gradient", scoring=Scoring(2e12, 0.75))
+    (again,) = file.add([first], selector="first", scoring=Scoring(0.0, None))
+    assert file.read() == [first, again]
+    assert (first["scoring_flops"], first["split_half_tau"]) == (2e12, 0.75)
+    assert (again["scoring_flops"], again["split_half_tau"]) == (0.0, None)

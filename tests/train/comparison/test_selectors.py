@@ -5,7 +5,7 @@ import pytest
 
 from tests.train.comparison.toy_cells import CELLS, cell
 from train.comparison.cell_file import FinishedCell
-from train.comparison.selectors import SelectorRow, pareto_front, summarise
+from train.comparison.selectors import SelectorRow, leads, pareto_front, summarise
 
 
 def row(selector: str, cells: list[FinishedCell] = CELLS) -> SelectorRow:
@@ -66,3 +66,40 @@ def test_pareto_front() -> None:
     points = [(3, 0.3), (1, 0.1), (2, 0.05), (1, 0.2), (4, 0.3), (5, 0.4)]
     rows = [{**row("all"), "flops": flops, "gain": gain} for flops, gain in points]
     assert [(r["flops"], r["gain"]) for r in pareto_front(rows)] == [(1, 0.2), (3, 0.3), (5, 0.4)]
+
+
+def test_leads_over_the_middle_are_averaged_over_the_sets_that_have_both() -> None:
+    """On nq 1 - .5 = .5 with seed 0, the one that both have; on sciq .25 - .5 = -.25; the mean is .125."""
+    cells = [
+        cell("middle", 0, [1.0, 0.0]),
+        cell("probe", 0, [1.0, 1.0]),
+        cell("probe", 1, [0.0, 0.0]),
+        cell("middle", 0, [0.5, 0.5], dataset="sciq"),
+        cell("probe", 0, [0.5, 0.0], dataset="sciq"),
+        cell("probe", 0, [1.0, 1.0], dataset="wikiqa"),
+        cell("last", 0, [1.0, 1.0], dataset="wikiqa"),
+    ]
+    (found,) = leads(cells)
+    assert (found["selector"], found["budget"], found["datasets"]) == ("probe", "steps", ["nq", "sciq"])
+    assert found["lead"] == pytest.approx(0.125)
+    rows = {row["dataset"]: row for row in summarise(cells) if row["selector"] == "probe"}
+    assert (rows["nq"]["above_middle"], rows["sciq"]["above_middle"]) == (0.5, -0.25)
+    assert rows["wikiqa"]["above_middle"] is rows["wikiqa"]["above_middle_interval"] is None
+    assert row("middle", cells)["above_middle"] is None
+
+
+def test_sets_of_as_many_questions_are_drawn_apart() -> None:
+    """Two sets with the same differences, of mean 0: were they drawn together, the interval would be that of one."""
+    rng = np.random.default_rng(0)
+    gains = rng.normal(0, 1, 100)
+    one = [cell("middle", 0, [0.0] * 100), cell("probe", 0, list(gains))]
+    other = [{**each, "dataset": "sciq"} for each in one]
+    alone, together = (leads(cells)[0]["interval"] for cells in (one, [*one, *other]))
+    ratio = (together[1] - together[0]) / (alone[1] - alone[0])
+    assert ratio == pytest.approx(0.5**0.5, abs=0.06)
+
+
+def test_what_scoring_took_is_averaged_where_all_cells_say_it() -> None:
+    said = [{**cell("probe", s, [1.0]), "scoring_flops": 2.0 + s, "split_half_tau": 0.5} for s in (0, 2)]
+    assert (row("probe", said)["scoring_flops"], row("probe", said)["split_half_tau"]) == (3.0, 0.5)  # type: ignore[arg-type]
+    assert row("probe", [*said, cell("probe", 3, [1.0])])["scoring_flops"] is None  # type: ignore[list-item]

@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
-from tests.train.comparison.toy_cells import CELLS
+from tests.train.comparison.toy_cells import CELLS, cell
 from tests.train.comparison.toy_runs import write_runs
 from train.comparison.runs import costs_of, summarise_runs
-from train.comparison.selectors import summarise
-from train.comparison.tables import asked_table, comparison_table, cost_table, summary_table, transfer_table
+from train.comparison.selectors import leads, summarise
+from train.comparison.tables import (
+    asked_table,
+    comparison_table,
+    cost_table,
+    lead_table,
+    summary_table,
+    transfer_table,
+)
 from train.publishing.run_folder import Run
 
 
@@ -14,14 +21,25 @@ def test_a_comparison_of_selectors() -> None:
     rows = summarise(CELLS)
     header, rule, first, *others = comparison_table(rows).splitlines()
     assert (
-        header == "| set | at equal | selector | seeds | gain | 95% | above random | 95% | FLOPs of all | TFLOPs | s |"
+        header
+        == "| set | at equal | selector | seeds | gain | 95% | above random | 95% | above middle | 95% | FLOPs of all "
+        "| TFLOPs | s | scoring TFLOPs | tau |"
     )
-    assert rule == "|---|---|---|---|---|---|---|---|---|---|---|"
+    assert rule == "|---" * 15 + "|"
     low, high = (f"{100 * bound:+.1f}" for bound in rows[0]["interval"])
     assert first.startswith(f"| nq | steps | eavss:contrast | 2 | +75.0 | {low} to {high} | +43.8 | ")
-    assert first.endswith(" | 50% | 0.00 | 2 |")
+    assert first.endswith(" |  |  | 50% | 0.00 | 2 |  |  |")
     assert [line.split(" | ")[2] for line in others] == ["random", "all"]
-    assert others[0].endswith(" |  |  | 70% | 0.00 | 2 |")
+    assert others[0].endswith(" |  |  |  |  | 70% | 0.00 | 2 |  |  |")
+
+
+def test_leads_over_the_middle_and_what_scoring_took() -> None:
+    cells = [cell("middle", 0, [0.5, 0.5]), cell("probe", 0, [1.0, 1.0])]
+    assert lead_table(leads(cells)).splitlines()[2] == "| steps | probe | nq | +50.0 | +50.0 to +50.0 |"
+    assert lead_table([]) == ""
+    scored = [{**each, "scoring_flops": 2.5e12, "split_half_tau": 0.875} for each in cells]
+    last = comparison_table(summarise(scored)).splitlines()[-1]  # type: ignore[arg-type]
+    assert last.endswith(" | +50.0 | +50.0 to +50.0 |  | 0.00 | 2 | 2.50 | 0.88 |")
 
 
 def test_what_was_said_when_asked() -> None:

@@ -1,31 +1,9 @@
-"""Selectors by name, and trials of them on a tiny model; scripts/compare_selectors.py runs whole comparisons."""
+"""Trials of selectors on a tiny model; scripts/compare_selectors.py runs whole comparisons."""
 
 import pytest
 
 from tests.toys import arguments, tiny_model, tiny_tokenizer
-from train.comparison.trials import NamedSelector, Trials, parse_selector
-from train.runtime.errors import RecipeError
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("eavss:contrast", NamedSelector("eavss", form="contrast")),
-        ("eavss:conditional", NamedSelector("eavss", form="conditional")),
-        ("avss:scale_free", NamedSelector("avss", estimator="scale_free")),
-        ("random:7", NamedSelector("random", seed=7)),
-        ("layers:3,0,2", NamedSelector("layers", layers=(3, 0, 2))),
-        ("middle", NamedSelector("middle")),
-    ],
-)
-def test_a_name_is_read(name: str, expected: NamedSelector) -> None:
-    assert parse_selector(name) == expected
-
-
-@pytest.mark.parametrize("name", ["best", "eavss", "random", "random:x", "layers:", "layers:1-2", "middle:3", ""])
-def test_another_name_is_refused(name: str) -> None:
-    with pytest.raises(RecipeError, match=r"--selectors: .* should be one of eavss:contrast"):
-        parse_selector(name)
+from train.comparison.trials import Trials
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +51,14 @@ def test_a_trial_leaves_the_base_as_it_was(trials: Trials) -> None:
     first, second = (trials.run(selection, 1e-2, {"steps": 2})[0] for _ in range(2))
     assert first["gains"] == second["gains"]
     assert (first["layers"], first["learning_rate"]) == ([1, 3], 1e-2)
+
+
+def test_ranks_and_parts_train_as_many_parameters_as_whole_blocks(trials: Trials) -> None:
+    whole = trials.run(trials.selection("middle"), 1e-2, {"steps": 2})[0]
+    for name in ("ranks:block_influence", "parts"):
+        selection = trials.selection(name)
+        cell = trials.run(selection, 1e-2, {"steps": 2})[0]
+        assert cell["ranks"] == selection.ranks
+        assert cell["layers"] == sorted({int(each.partition(".")[0]) for each in cell["ranks"]})
+        assert 0.8 * whole["trained_parameters"] <= cell["trained_parameters"] <= whole["trained_parameters"]
+    assert "ranks" not in whole

@@ -1,12 +1,14 @@
 """LoRA lands on the selected blocks, and on nothing else."""
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from scripts.families.configs import tiny
 from tests.toys import KINDS, tiny_model
 from train.model.lora import (
     adaptable_names,
     adapted_share,
+    adapter_sizes,
     add_lora,
     lora_parameters,
     lora_targets,
@@ -92,3 +94,30 @@ def test_the_share_by_hand() -> None:
     assert adapted_share(model, settings) == 10_240 / 10_304
     query = LoraSettings(target_modules=["q_proj"])
     assert adapted_share(model, query, [1]) == 1_024 / 10_304
+
+
+def test_each_linear_layer_gets_its_own_rank_and_the_same_scale() -> None:
+    model, settings = tiny_model("llama"), LoraSettings(r=8, alpha=16)
+    ranks = {"1.self_attn.q_proj": 3, "1.mlp.down_proj": 11, "3.mlp.up_proj": 1}
+    counted = lora_parameters(model, settings, ranks)
+    sizes = adapter_sizes(model, settings)
+    assert (sizes["1.self_attn.q_proj"], sizes["3.mlp.up_proj"]) == (64, 96)
+    adapted = add_lora(model, [1, 3], settings, ranks)
+    found = {
+        name.partition("layers.")[2].partition(".lora_A")[0]: tuple(p.shape)
+        for name, p in adapted.named_parameters()
+        if "lora_A" in name
+    }
+    assert found == {"1.self_attn.q_proj": (3, 32), "1.mlp.down_proj": (11, 64), "3.mlp.up_proj": (1, 32)}
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert trained == sum(counted) == sum(ranks[name] * sizes[name] for name in ranks)
+    scales = [m.scaling["default"] for m in adapted.modules() if hasattr(m, "lora_A")]
+    assert scales == [2.0] * 3
+
+
+def test_block_1_is_not_block_11() -> None:
+    """PEFT matches the end of a name."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "vocab_size": 30}
+    model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=12, **sizes))
+    adapted = add_lora(model, [1, 11], LoraSettings(), {"1.mlp.up_proj": 2, "11.mlp.up_proj": 5})
+    assert [p.shape[0] for name, p in adapted.named_parameters() if "lora_A" in name] == [2, 5]

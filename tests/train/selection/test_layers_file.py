@@ -12,6 +12,7 @@ from train.batching.encoding import Encoder
 from train.batching.scored_answers import paired_batches
 from train.recipe.settings import SelectionSettings
 from train.selection.layers_file import layers_record, write_profile
+from train.selection.model_scores import ModelScores
 from train.selection.scoring import score, select
 
 
@@ -45,3 +46,13 @@ def test_other_ranks_write_nothing(profile: LayerProfile, tmp_path: Path, monkey
     choice = select(profile, SelectionSettings(selector="last"), seed=0)
     write_profile(tmp_path, layers_record(profile, choice, model="m", dataset="d", seed=0), profile)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_selectors_own_tau_is_written_where_it_has_one(profile: LayerProfile) -> None:
+    own = ModelScores("gradient", [4.0, 1.0, 2.0, 3.0], 0.75)
+    choice = select(profile, SelectionSettings(selector="gradient", fraction=0.5), 0, own)
+    record = layers_record(profile, choice, model="m", dataset="d", seed=0)
+    assert (record["selected"], record["selector_tau"]) == ([0, 3], 0.75)
+    assert [layer["gradient"] for layer in record["layers"]] == [4.0, 1.0, 2.0, 3.0]
+    plain = select(profile, SelectionSettings(selector="last"), seed=0)
+    assert "selector_tau" not in layers_record(profile, plain, model="m", dataset="d", seed=0)
