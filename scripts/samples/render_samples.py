@@ -1,4 +1,4 @@
-"""Render the project's own small tables of facts into the schemas of five data sets on the Hugging Face Hub.
+"""Render the project's own small tables into the schemas of seven data sets on the Hugging Face Hub.
 
     python scripts/samples/render_samples.py [--output_dir data/samples]
 
@@ -27,8 +27,10 @@ from scripts.samples.facts import (
     read_facts,
     read_kinds,
     read_misconceptions,
+    read_table,
     split_of,
 )
+from scripts.samples.pairs import sentence_pairs
 from scripts.samples.schemas import (
     NQ,
     SCIQ,
@@ -228,12 +230,13 @@ def preference_rows(facts: Sequence[Fact], kinds: Sequence[Kind]) -> list[Row]:
 
 
 def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
-    """Read the tables in a folder and `render` them."""
-    return render(
+    """Read the tables in a folder, `render` the facts, and add the `sentence_pairs`."""
+    facts = render(
         read_facts(tables / "facts.tsv"),
         read_kinds(tables / "kinds.tsv"),
         read_misconceptions(tables / "misconceptions.tsv"),
     )
+    return facts | sentence_pairs(read_table(tables / "sentence_pairs.tsv"))
 
 
 def main() -> None:
