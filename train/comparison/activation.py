@@ -203,6 +203,11 @@ def read_study(path: Path, settings: dict[str, str], blocks: int) -> Study:
             raise ValueError("an entry has other keys")
     except (ValueError, KeyError) as error:
         raise RecipeError(f"--json: {path} holds no figures of activation; name another file: {error}") from None
+    if found["blocks"] != blocks:
+        raise RecipeError(
+            f"--json: {path} holds figures of a model of {found['blocks']} blocks, here they are {blocks}; name "
+            "another file"
+        )
     other = next((key for key, value in settings.items() if found["settings"].get(key) != value), None)
     if other is not None:
         values = f"{found['settings'].get(other)}, here it is {settings[other]}"

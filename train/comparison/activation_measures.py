@@ -1,10 +1,11 @@
 """Measure how active a model's parameters are in a domain, and how alike the patterns of texts and sentences are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import bootstrap, spearmanr
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, rankdata
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -22,6 +23,7 @@ from eavss.encoding import text_ids
 from train.comparison.activation import Activity, PatternFigures, SentenceFigures, deep_blocks
 from train.comparison.domains import Domain
 
+Floats = NDArray[np.float64]
 _RESAMPLES = 1000
 
 
@@ -114,9 +116,16 @@ def compare_sentences(
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
     """Return Spearman's rank correlation; 0 where one of the two never changes."""
-    if len({*one}) == 1 or len({*other}) == 1:
-        return 0.0
-    return float(spearmanr(one, other).statistic)
+    return float(_rank_correlations(np.asarray(one, dtype=float), np.asarray(other, dtype=float)))
+
+
+def _rank_correlations(one: Floats, other: Floats, axis: int = -1) -> Floats:
+    """Return Spearman's rank correlation along an axis, many times faster than SciPy's, which adds a p-value."""
+    a, b = (rankdata(values, axis=axis) for values in (one, other))
+    a, b = (ranks - ranks.mean(axis, keepdims=True) for ranks in (a, b))
+    lengths = np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
+    found: Floats = np.divide((a * b).sum(axis), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return found
 
 
 def partial_rank_correlation(one: Sequence[float], other: Sequence[float], given: Sequence[float]) -> float:
@@ -127,12 +136,11 @@ def partial_rank_correlation(one: Sequence[float], other: Sequence[float], given
 
 
 def _interval(one: Sequence[float], other: Sequence[float], seed: int) -> list[float]:
-    statistic: Callable[..., float] = rank_correlation
     drawn = bootstrap(
         (one, other),
-        lambda a, b: statistic(a.tolist(), b.tolist()),
+        _rank_correlations,
         paired=True,
-        vectorized=False,
+        vectorized=True,
         n_resamples=_RESAMPLES,
         method="percentile",
         rng=np.random.default_rng(seed),
