@@ -1,5 +1,6 @@
 """Find the decoder blocks in which a causal language model hallucinates."""
 
+from eavss.activation import active_shares, mean_activation, pattern_similarity
 from eavss.batches import Batch, TokenSequence, pad
 from eavss.blocks import Blocks, capture_block_outputs, find_blocks
 from eavss.encoding import encode, encode_answers
@@ -11,6 +12,7 @@ from eavss.rewiring import middle_blocks, rewired, rewiring_order
 from eavss.selectors import Selection, check_layers, count_to_select, select_layers
 from eavss.similarity import state_similarity, three_groups
 from eavss.snippets import axolotl_snippet, peft_snippet
+from eavss.sparsity import prune_ratios, pruned
 from eavss.stability import Stability, stability
 from eavss.verdict import stability_record, verdict
 
@@ -24,6 +26,7 @@ __all__ = [
     "Selection",
     "Stability",
     "TokenSequence",
+    "active_shares",
     "axolotl_snippet",
     "batch_questions",
     "capture_block_outputs",
@@ -32,13 +35,17 @@ __all__ = [
     "encode",
     "encode_answers",
     "find_blocks",
+    "mean_activation",
     "middle_blocks",
     "pad",
+    "pattern_similarity",
     "peft_snippet",
     "plot_profile",
     "profile_answers",
     "profile_batch",
     "profile_model",
+    "prune_ratios",
+    "pruned",
     "rewired",
     "rewiring_order",
     "select_layers",

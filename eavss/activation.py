@@ -83,7 +83,7 @@ def _handing_over(
         def hook(parameter: Tensor) -> None:
             gradient, parameter.grad = parameter.grad, None
             assert gradient is not None
-            receive(name, (parameter.detach().float() * gradient.float()).abs_())
+            receive(name, gradient.float().mul_(parameter.detach()).abs_())
 
         return hook
 
