@@ -90,11 +90,12 @@ def _weight(module: nn.Module) -> Tensor:
 
 
 def _lowest(module: nn.Module, ratio: float, score: Tensor | None) -> Tensor:
-    """Return which weights are lost, as booleans of the weight's shape; of equals those that come first."""
+    """Return which weights are lost, as booleans of the weight's shape; which ones of equals is open."""
     weight = _weight(module)
     rows = weight.abs().reshape(1, -1) if score is None else _by_output(module, score)
     count = math.floor(ratio * rows.shape[1] + 1e-6)  # (rounding: 0.29 of 100 are 29)
-    lost = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, rows.argsort(dim=1, stable=True)[:, :count], True)
+    lowest = rows.topk(count, dim=1, largest=False, sorted=False).indices
+    lost = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, lowest, True)
     return lost.view(weight.shape) if score is None else _by_output(module, lost)
 
 

@@ -65,12 +65,12 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     trials = prune_trials(options.parts, options.domains, options.sparsities, options.spreads)
     surveyor = Surveyor(model, encoder, domains, study, options.json)
     surveyor.read_domains(trials, args.eval_token_budget)
+    for trial in surveyor.missing(trials):
+        surveyor.prune(trial, surveyor.ratios(trial, options.threshold, training.seed), None, args.eval_token_budget)
     if "similarity" in options.parts:
         surveyor.compare_texts(options.text_pairs)
     if "sentences" in options.parts:
         surveyor.compare_sentences(pairs, training.seed)
-    for trial in surveyor.missing(trials):
-        surveyor.prune(trial, surveyor.ratios(trial, options.threshold, training.seed), None, args.eval_token_budget)
     return study
 
 
@@ -195,6 +195,7 @@ def check(options: argparse.Namespace) -> None:
         RecipeError: one is out of range.
     """
     check_is_file("--json", options.json)
+    require(options.json.suffix != ".png", "--json", options.json, "another name: the picture beside it ends in .png")
     for name, least in (("texts", 1), ("judged_texts", 1), ("text_pairs", 1), ("sentence_pairs", 3)):
         value = getattr(options, name)
         require(value >= least, f"--{name}", value, f"{least} or more")
@@ -225,6 +226,7 @@ def command(argv: Sequence[str] | None) -> None:
     own.add_argument("--spreads", type=float, nargs="+", default=[0.1])
     own.add_argument("--threshold", choices=THRESHOLDS, default="scale_free")
     options, recipe = own.parse_known_args(argv)
+    options.domains = list(dict.fromkeys(options.domains))
     check(options)
     args, training = parse(recipe)
     study = main(args, training, options)

@@ -21,7 +21,12 @@ def test_a_study_measures_what_is_missing(
     saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "activation.json"
-    assert study_of(saved_model, path, "--parts", "ratios", "sentences", "--sparsities", "0.5") == 0
+    assert (
+        study_of(
+            saved_model, path, "--domains", "nq", "sciq", "nq", "--parts", "ratios", "sentences", "--sparsities", "0.5"
+        )
+        == 0
+    )
     first = json.loads(path.read_text())
     assert [figures["domain"] for figures in first["activity"]] == ["nq", "sciq"]
     assert [figures["set"] for figures in first["sentences"]] == ["stsb", "sickr"]
@@ -68,6 +73,7 @@ def test_a_study_measures_what_is_missing(
         (["--sparsities", "0.1"], "--spreads: 0.2 should be above 0 and at most 0.1 for a sparsity of 0.1"),
         (["--domains", "wikitext"], "no file"),
         (["--domains", "novels"], "invalid choice: 'novels'"),
+        (["--json", "figures.png"], "--json: figures.png should be another name: the picture beside it ends in .png"),
         (["--parts", "magic"], "invalid choice: 'magic'"),
     ],
 )
