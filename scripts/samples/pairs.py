@@ -1,19 +1,20 @@
 """Make the rows of STS-B and of SICK-R from the table of sentence pairs (`data/samples/sentence_pairs.tsv`)."""
 
-from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from scripts.samples.facts import VALIDATION
+from scripts.samples.facts import VALIDATION, read_table
 from scripts.samples.schemas import SICKR, STSB, Row
 
 
-def sentence_pairs(rows: Sequence[dict[str, str]]) -> dict[str, list[Row]]:
+def sentence_pairs(table: Path) -> dict[str, list[Row]]:
     """Make the rows of both files, by their paths below the output folder.
 
     Args:
-        rows: those of the table. `set` is stsb or sickr, and `score` is on that set's scale.
+        table: `set` is stsb or sickr in it, and `score` is on that set's scale.
     """
+    rows = read_table(table)
     stsb, sickr = ([row for row in rows if row["set"] == name] for name in ("stsb", "sickr"))
     return {
         # The Hub's file has single precision here.

@@ -27,7 +27,6 @@ from scripts.samples.facts import (
     read_facts,
     read_kinds,
     read_misconceptions,
-    read_table,
     split_of,
 )
 from scripts.samples.pairs import sentence_pairs
@@ -230,13 +229,10 @@ def preference_rows(facts: Sequence[Fact], kinds: Sequence[Kind]) -> list[Row]:
 
 
 def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
-    """Read the tables in a folder, `render` the facts, and add the `sentence_pairs`."""
-    facts = render(
-        read_facts(tables / "facts.tsv"),
-        read_kinds(tables / "kinds.tsv"),
-        read_misconceptions(tables / "misconceptions.tsv"),
-    )
-    return facts | sentence_pairs(read_table(tables / "sentence_pairs.tsv"))
+    """Read the tables in a folder and make the rows of every file from them."""
+    facts, kinds = read_facts(tables / "facts.tsv"), read_kinds(tables / "kinds.tsv")
+    own = render(facts, kinds, read_misconceptions(tables / "misconceptions.tsv"))
+    return own | sentence_pairs(tables / "sentence_pairs.tsv")
 
 
 def main() -> None:
