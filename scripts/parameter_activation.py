@@ -166,12 +166,13 @@ class Surveyor:
         self._save(f"pruned {trial}")
 
     def compare_texts(self, count: int) -> None:
-        """Compare the patterns of `count` texts of each domain with as many of each."""
+        """Compare the patterns of `count` texts of each two domains, and of each domain."""
         known = {figures["one"] for figures in self._study["similarity"]}
-        for domain in self._domains:
+        for number, domain in enumerate(self._domains):
             if domain.name not in known:
-                self._study["similarity"] += compare_domains(self._model, domain, self._domains, count)
-                self._save(f"{domain.name}: {count} patterns compared with those of each domain")
+                others = self._domains[number:]  # the same texts are compared whichever of two comes first
+                self._study["similarity"] += compare_domains(self._model, domain, others, count)
+                self._save(f"{domain.name}: {count} patterns compared with those of {len(others)} domains")
 
     def compare_sentences(self, pairs: Mapping[str, Sequence[SentencePair]], seed: int) -> None:
         """Compare the patterns of the two sentences of each pair of each set."""
