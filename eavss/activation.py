@@ -51,7 +51,7 @@ def receive_activation(
 
     The activation of a weight w by a text s is A(s, w) = |w * dy/dw| (arXiv 2405.17799), where y is the largest logit
     at the text's last position. A gradient is given up as soon as `receive` returns, so that one lives at a time. The
-    activation is of the parameter's shape, in float32. Parameters of which y does not depend are left out.
+    activation is of the parameter's shape, in float32. Parameters on which y does not depend are left out.
 
     Args:
         model: a causal LM. Its parameters, their gradients and its mode are as before afterwards.

@@ -42,7 +42,10 @@ from train.runtime.errors import require
 from train.runtime.files import write_json
 
 # What the figures depend on, of the recipe and of our own options.
-_KEYS = ("model_name_or_path", "model_revision", "dtype", "datasets_root", "evaluation_split", "prompt_style")
+_KEYS = (
+    *("model_name_or_path", "model_revision", "dtype", "datasets_root", "evaluation_split", "prompt_style"),
+    "max_length",
+)
 _OPTIONS = ("domains", "texts", "judged_texts", "text_pairs", "sentence_pairs", "threshold")
 
 
@@ -64,7 +67,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     pairs = {name: drawn_pairs(name, args.datasets_root, options, training.seed) for name in options.pair_sets}
     trials = prune_trials(options.parts, options.domains, options.sparsities, options.spreads)
     surveyor = Surveyor(model, encoder, domains, study, options.json)
-    surveyor.read_domains(trials, args.eval_token_budget)
+    surveyor.read_domains(trials, args.eval_token_budget, summarise=bool({"activity", "ratios"} & {*options.parts}))
     for trial in surveyor.missing(trials):
         surveyor.prune(trial, surveyor.ratios(trial, options.threshold, training.seed), None, args.eval_token_budget)
     if "similarity" in options.parts:
@@ -110,17 +113,18 @@ class Surveyor:
         measured = {trial_of(figures) for figures in self._study["pruned"]}
         return [trial for trial in trials if trial not in measured]
 
-    def read_domains(self, trials: Sequence[PruneTrial], token_budget: int) -> None:
-        """Measure how active each domain makes the weights, and run the trials that are calibrated on it.
+    def read_domains(self, trials: Sequence[PruneTrial], token_budget: int, *, summarise: bool) -> None:
+        """Run the trials that are calibrated on each domain, and, to `summarise`, measure how active it is.
 
         One domain's activations are held at a time.
         """
         known = {figures["domain"] for figures in self._study["activity"]}
         for domain in self._domains:
             own = [trial for trial in self.missing(trials) if trial.calibrated == domain.name]
-            if domain.name not in known or any(trial.score == "activation" for trial in own):
+            new = summarise and domain.name not in known
+            if new or any(trial.score == "activation" for trial in own):
                 mean = mean_activation(self._model, domain.measured)
-                if domain.name not in known:
+                if new:
                     self._study["activity"].append(activity_of(self._model, domain, mean))
                     self._save(f"{domain.name}: activity measured on {len(domain.measured)} texts")
                 self._prune_all([trial for trial in own if trial.score == "activation"], mean, token_budget)

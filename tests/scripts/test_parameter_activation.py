@@ -61,6 +61,13 @@ def test_a_study_measures_what_is_missing(
     assert json.loads(path.read_text()) == study
 
 
+def test_a_part_alone_measures_nothing_else(saved_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "activation.json"
+    assert study_of(saved_model, path, "--parts", "similarity") == 0
+    study = json.loads(path.read_text())
+    assert [len(study[part]) for part in ("activity", "similarity", "sentences", "pruned")] == [0, 3, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
