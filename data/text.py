@@ -44,7 +44,7 @@ def load_wikitext(root: str | None) -> str:
     Raises:
         DataError: the split cannot be read, holds no text, or a row is not text.
     """
-    rows = _rows("wikitext", {"text": str}, root)
+    rows = checked_rows(*_PLACES["wikitext"], {"text": str}, root)
     text = "".join(row["text"] for _, row in rows)
     if not text.strip():
         raise DataError("Salesforce/wikitext (wikitext-2-v1, validation) holds no text")
@@ -63,7 +63,7 @@ def load_lambada(root: str | None) -> list[tuple[str, str]]:
         DataError: the split cannot be read, or a row is not two words or more.
     """
     passages = []
-    for place, row in _rows("lambada", {"text": str}, root):
+    for place, row in checked_rows(*_PLACES["lambada"], {"text": str}, root):
         before, _, word = row["text"].rpartition(" ")
         if not before.strip() or not word:
             raise DataError(f"{place}: the text {row['text']!r} has no last word after a space and a beginning")
@@ -81,16 +81,22 @@ def load_sst2(root: str | None) -> list[tuple[str, int]]:
         DataError: the split cannot be read, or a label is not 0 or 1.
     """
     phrases = []
-    for place, row in _rows("sst2", {"sentence": str, "label": int}, root):
+    for place, row in checked_rows(*_PLACES["sst2"], {"sentence": str, "label": int}, root):
         if row["label"] not in (0, 1):
             raise DataError(f"{place}: label is {row['label']}, where 0 (negative) or 1 (positive) would be right")
         phrases.append((row["sentence"], row["label"]))
     return phrases
 
 
-def _rows(name: str, columns: Mapping[str, type], root: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each row with its place, after checking that its columns are there and of their types."""
-    rows, where = hub_layout_rows(*_PLACES[name], root)
+def checked_rows(
+    hub_id: str, config: str, split: str, columns: Mapping[str, type], root: str | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each row with its place, after checking that its columns are there and of their types.
+
+    Raises:
+        DataError: the split cannot be read, or a row has another form.
+    """
+    rows, where = hub_layout_rows(hub_id, config, split, root)
     for number, row in rows:
         place = f"{where}: row {number}"
         for column, kind in columns.items():

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eavss.activation import active_shares, mean_activation, pattern_similarity
     from eavss.batches import Batch, TokenSequence, pad
     from eavss.blocks import Blocks, capture_block_outputs, find_blocks
     from eavss.encoding import encode, encode_answers
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from eavss.selectors import Selection, check_layers, count_to_select, select_layers
     from eavss.similarity import state_similarity, three_groups
     from eavss.snippets import axolotl_snippet, peft_snippet
+    from eavss.sparsity import prune_ratios, pruned
     from eavss.stability import Stability, stability
     from eavss.verdict import stability_record, verdict
 
@@ -33,6 +35,7 @@ __all__ = [
     "Selection",
     "Stability",
     "TokenSequence",
+    "active_shares",
     "axolotl_snippet",
     "batch_questions",
     "capture_block_outputs",
@@ -41,13 +44,17 @@ __all__ = [
     "encode",
     "encode_answers",
     "find_blocks",
+    "mean_activation",
     "middle_blocks",
     "pad",
+    "pattern_similarity",
     "peft_snippet",
     "plot_profile",
     "profile_answers",
     "profile_batch",
     "profile_model",
+    "prune_ratios",
+    "pruned",
     "rewired",
     "rewiring_order",
     "select_layers",
@@ -59,6 +66,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "activation": "active_shares mean_activation pattern_similarity",
     "batches": "Batch TokenSequence pad",
     "blocks": "Blocks capture_block_outputs find_blocks",
     "encoding": "encode encode_answers",
@@ -70,6 +78,7 @@ _MODULES = {
     "selectors": "Selection check_layers count_to_select select_layers",
     "similarity": "state_similarity three_groups",
     "snippets": "axolotl_snippet peft_snippet",
+    "sparsity": "prune_ratios pruned",
     "stability": "Stability stability",
     "verdict": "stability_record verdict",
 }

@@ -10,6 +10,9 @@ Rewiring = Literal["skipped", "reversed", "shuffled", "centre_repeated", "parall
 REWIRINGS: tuple[Rewiring, ...] = get_args(Rewiring)
 RewiringKind = Literal[Rewiring, "dropped", "swapped"]
 REWIRING_KINDS: tuple[RewiringKind, ...] = get_args(RewiringKind)
+# Above which activation a parameter counts as active (eavss.activation).
+Threshold = Literal["paper", "scale_free"]
+THRESHOLDS: tuple[Threshold, ...] = get_args(Threshold)
 # The shares of right answers that a shipped threshold may keep, in per cent (eavss.confidence).
 SHARES = (60, 80, 90)
 # How a model that is trained to decline says so.

@@ -1,4 +1,4 @@
-"""Render the project's own small tables of facts into the schemas of five data sets on the Hugging Face Hub.
+"""Render the project's own small tables into the schemas of seven data sets on the Hugging Face Hub.
 
     python scripts/samples/render_samples.py [--output_dir data/samples]
 
@@ -29,6 +29,7 @@ from scripts.samples.facts import (
     read_misconceptions,
     split_of,
 )
+from scripts.samples.pairs import sentence_pairs
 from scripts.samples.schemas import (
     NQ,
     SCIQ,
@@ -228,12 +229,10 @@ def preference_rows(facts: Sequence[Fact], kinds: Sequence[Kind]) -> list[Row]:
 
 
 def render_tables(tables: Path = TABLES) -> dict[str, list[Row]]:
-    """Read the tables in a folder and `render` them."""
-    return render(
-        read_facts(tables / "facts.tsv"),
-        read_kinds(tables / "kinds.tsv"),
-        read_misconceptions(tables / "misconceptions.tsv"),
-    )
+    """Read the tables in a folder and make the rows of every file from them."""
+    facts, kinds = read_facts(tables / "facts.tsv"), read_kinds(tables / "kinds.tsv")
+    own = render(facts, kinds, read_misconceptions(tables / "misconceptions.tsv"))
+    return own | sentence_pairs(tables / "sentence_pairs.tsv")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The names and columns of the five sets on the Hugging Face Hub, and a writer of Parquet files with these columns."""
+"""The names and columns of the sets on the Hugging Face Hub, and a writer of Parquet files with these columns."""
 
 import json
 from pathlib import Path
@@ -15,6 +15,8 @@ TRIVIAQA = "mandarjoshi/trivia_qa/rc.nocontext"
 TRUTHFULQA_CHOICES = "truthfulqa/truthful_qa/multiple_choice"
 TRUTHFULQA_GENERATION = "truthfulqa/truthful_qa/generation"
 WIKIQA = "microsoft/wiki_qa/default"
+STSB = "nyu-mll/glue/stsb"
+SICKR = "mteb/sickr-sts/default"
 
 
 def struct(**fields: pa.DataType) -> pa.DataType:
@@ -69,6 +71,8 @@ def schemas() -> dict[str, pa.Schema]:
         WIKIQA: pa.schema(
             {"question_id": text, "question": text, "document_title": text, "answer": text, "label": pa.int64()}
         ),
+        STSB: pa.schema({"sentence1": text, "sentence2": text, "label": pa.float32(), "idx": pa.int32()}),
+        SICKR: pa.schema({"sentence1": text, "sentence2": text, "score": pa.float64()}),
     }
 
 
