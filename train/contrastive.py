@@ -220,6 +220,7 @@ def _push(output: Path, repo: HubRepo | None, args: EavssArguments) -> None:
         push_run(output, repo, args.base_model, export)
 
 
+@clock.stage("report")
 def _record(output: Path, layers: LayersRecord, profile: LayerProfile) -> None:
     """Say which blocks were selected, and write down why."""
     write_profile(output, layers, profile)
