@@ -8,6 +8,7 @@ import pytest
 from scripts import (
     ask,
     calibrate,
+    check_data,
     compare_cuts,
     compare_declining,
     compare_healing,
@@ -37,7 +38,16 @@ from train import contrastive, heal
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     module.__name__.rpartition(".")[2]: module.run
     for module in (
-        *(ask, calibrate, compare_cuts, compare_declining, compare_healing, compare_selectors, compare_with_trl),
+        *(
+            ask,
+            calibrate,
+            check_data,
+            compare_cuts,
+            compare_declining,
+            compare_healing,
+            compare_selectors,
+            compare_with_trl,
+        ),
         *(cut_layers, embedded_model, evaluate_runs, export_checkpoint, profile_own_answers, run_benchmarks),
         *(score_layers, summarise_runs, write_configuration, benchmark_cut, benchmark_evaluation),
         *(benchmark_free_answers, benchmark_scoring, benchmark_training, benchmark_training_run, contrastive, heal),
@@ -135,6 +145,12 @@ ROWS: list[tuple[str, str]] = [
     ("export_checkpoint DIR --output_dir DIR/o --merge --dtype int8", "invalid choice: 'int8'"),
     ("export_checkpoint DIR --output_dir DIR/o --max_shard_size 5", "should be a size such as"),
     ("profile_own_answers --model_name_or_path MODEL --plot DIR", "--plot: "),
+    ("check_data --model_name_or_path MODEL own.csv", "should come first, before the options"),
+    ("check_data", "should come first, before the options"),
+    ("check_data sciq --model_name_or_path MODEL", "sciq should be data of your own, a file or a Hub id"),
+    ("check_data FILE --model_name_or_path MODEL", "is neither one of nq"),
+    ("check_data none.csv --model_name_or_path MODEL", "dataset: no file none.csv"),
+    ("check_data none.csv --model_name_or_path MODEL --json DIR", "--json"),
     ("run_benchmarks --model_name_or_path MODEL --items FILE", "is a file; it should be a folder"),
     ("run_benchmarks --model_name_or_path MODEL --items FILE/x", "cannot be written"),
     ("run_benchmarks --model_name_or_path MODEL --datasets_root DIR", "no file"),
