@@ -28,6 +28,7 @@ from train.evaluation.free_answers import FreeAnswers, asking_encoder, generatio
 from train.evaluation.knowledge import probe_knowledge, write_knowledge
 from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried, Comparison
+from train.model.kept_figures import KeptFigures
 from train.model.loading import load_adapted, load_model
 from train.model.sharding import free_weights
 from train.model.tokenizer import load_tokenizer
@@ -131,7 +132,8 @@ def _ask_base(
     Returns:
         Its answers to be trained beside declining; none where nothing is learnt from them.
     """
-    output, free = Path(str(training.output_dir)), FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget)
+    output, kept = Path(str(training.output_dir)), KeptFigures(args.fresh)
+    free = FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget, kept)
     if args.knowledge_samples:
         write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
     if not args.declines:
@@ -141,6 +143,7 @@ def _ask_base(
         answers = answers_by_passage(free, examples, training.seed)
     else:
         answers = own_answers(free, examples, args.decline_labels)
+    kept.say_used("training questions")
     write_own_answers(output, answers, args.passages)
     return answers
 

@@ -28,6 +28,7 @@ from train.batching.pairs import make_pairs
 from train.comparison.cell_file import Cell
 from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
+from train.model.kept_figures import KeptFigures
 from train.model.loading import choose_training_attention
 from train.recipe.arguments import EavssArguments
 from train.recipe.trainer_arguments import with_values
@@ -169,8 +170,11 @@ class Trials:
         }
 
     def _measure(self, model: PreTrainedModel | PeftModel, description: str) -> list[float]:
-        scorer = AnswerScorer(model, self._encoder, self.args.eval_token_budget)
-        return leading_values(scorer, self._benchmark, description)
+        kept = KeptFigures(self.args.fresh)
+        scorer = AnswerScorer(model, self._encoder, self.args.eval_token_budget, kept=kept)
+        values = leading_values(scorer, self._benchmark, f"{description}: {self._benchmark.name}")
+        kept.say_used(description)
+        return values
 
 
 @dataclass(frozen=True)

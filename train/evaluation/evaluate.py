@@ -22,6 +22,7 @@ from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
 from train.evaluation.metrics import ContrastAccuracy, compute, free_answer, length_rule
 from train.evaluation.records import QuestionRecord
 from train.evaluation.retention import measure_retention
+from train.model.kept_figures import KeptFigures
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import say
 
@@ -51,14 +52,17 @@ def evaluate(
     """Run everything that the settings ask for; `description` names the evaluation in progress bars."""
     shots = {benchmark.questions[0].example.dataset: benchmark.shots for benchmark in benchmarks if benchmark.shots}
     encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots, passages=settings.passages)
-    scorer = AnswerScorer(model, encoder, settings.token_budget)
-    free = free_answers(model, tokenizer, settings, shots)
+    kept = KeptFigures(settings.fresh)
+    scorer = AnswerScorer(model, encoder, settings.token_budget, kept=kept)
+    free = free_answers(model, tokenizer, settings, shots, kept)
     records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)
     splits = {benchmark.name: benchmark.split for benchmark in benchmarks}
-    if settings.retention and settings.source.root == "samples":
+    asked = settings.retention
+    if asked and settings.source.root == "samples":
         say("retention is left out: the samples hold no running text")
-        return Evaluation(records, splits, {})
-    retention = measure_retention(scorer, settings.retention, settings.source.root, settings.retention_limit)
+        asked = ()
+    retention = measure_retention(scorer, asked, settings.source.root, settings.retention_limit)
+    kept.say_used(description)
     return Evaluation(records, splits, retention)
 
 
@@ -67,9 +71,10 @@ def free_answers(
     tokenizer: PreTrainedTokenizerBase,
     settings: EvaluationSettings,
     shots: Mapping[str, Sequence[Example]] | None = None,
+    kept: KeptFigures | None = None,
 ) -> FreeAnswers | None:
     """Return what lets the model answer in its own words; None where the settings ask for no such answers."""
-    return FreeAnswers.of(model, tokenizer, settings, shots or {}) if settings.free_answers else None
+    return FreeAnswers.of(model, tokenizer, settings, shots or {}, kept) if settings.free_answers else None
 
 
 @dataclass(frozen=True)
@@ -87,23 +92,24 @@ class Evaluator:
     free: FreeAnswers | None
 
     def run(self, benchmarks: list[Benchmark], description: str) -> dict[str, list[QuestionRecord]]:
-        """Return a record for each question of each benchmark, in their order; every answer is scored once."""
-        benchmarks = [self._with_room(benchmark) for benchmark in benchmarks]
-        views = {
-            benchmark.name: [self._views(question) for question in benchmark.questions] for benchmark in benchmarks
-        }
-        answers = (by_answer for of_set in views.values() for view in of_set for by_answer in view.values())
+        """Return a record for each question of each benchmark, in their order; see `_measure`."""
+        return {benchmark.name: self._measure(self._with_room(benchmark), description) for benchmark in benchmarks}
+
+    def _measure(self, benchmark: Benchmark, description: str) -> list[QuestionRecord]:
+        """Score every answer of a set once, whatever it is needed for, and then ask the questions freely.
+
+        Sets have passes of their own, so that the scores of one are the same whichever others are evaluated.
+        """
+        views = [self._views(question) for question in benchmark.questions]
+        answers = (by_answer for view in views for by_answer in view.values())
         sequences = list(dict.fromkeys(sequence for by_answer in answers for sequence in by_answer.values()))
-        scores = dict(zip(sequences, self.scorer.score_sequences(sequences, description), strict=True))
-        records = {
-            benchmark.name: [
-                self._record(question, {name: {a: scores[s] for a, s in by.items()} for name, by in view.items()})
-                for question, view in zip(benchmark.questions, views[benchmark.name], strict=True)
-            ]
-            for benchmark in benchmarks
-        }
-        for benchmark in benchmarks:
-            self._add_free_answers(benchmark, records[benchmark.name], description)
+        scored = self.scorer.score_sequences(sequences, f"{description}: {benchmark.name}")
+        scores = dict(zip(sequences, scored, strict=True))
+        records = [
+            self._record(question, {name: {a: scores[s] for a, s in by.items()} for name, by in view.items()})
+            for question, view in zip(benchmark.questions, views, strict=True)
+        ]
+        self._add_free_answers(benchmark, records, description)
         return records
 
     def _with_room(self, benchmark: Benchmark) -> Benchmark:

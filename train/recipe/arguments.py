@@ -162,6 +162,9 @@ class EavssArguments:
         default=100, metadata={"help": "At most so many windows of text, and ten times as many passages and phrases."}
     )
     eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
+    fresh: bool = field(
+        default=False, metadata={"help": "Measure anew what earlier runs have measured of the same model and kept."}
+    )
     # The Hub, beside push_to_hub, hub_model_id, hub_private_repo and hub_revision
     hub_merged: bool = field(default=False, metadata={"help": "Push base and adapter merged, not the adapter alone."})
     hub_overwrite: bool = field(default=False, metadata={"help": "Push to a repo that holds files already."})
@@ -242,4 +245,5 @@ class EavssArguments:
             retention=tuple(self.retention),
             retention_limit=self.retention_limit,
             token_budget=self.eval_token_budget,
+            fresh=self.fresh,
         )

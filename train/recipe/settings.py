@@ -85,6 +85,7 @@ class EvaluationSettings:
         retention: the text sets that show what training cost, among `RETENTION`.
         retention_limit: at most so many windows of their text; None for all.
         token_budget: padded tokens in a batch.
+        fresh: measure anew what earlier runs have kept (`train.model.kept_figures`).
     """
 
     sets: tuple[str, ...]
@@ -101,3 +102,4 @@ class EvaluationSettings:
     retention: tuple[str, ...] = ()
     retention_limit: int | None = 100
     token_budget: int = 2048
+    fresh: bool = False
