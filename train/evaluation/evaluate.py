@@ -19,6 +19,7 @@ from train.evaluation.answered import Answered, judge_answers, judged_answers
 from train.evaluation.benchmarks import Benchmark, Question
 from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
+from train.evaluation.lower_blocks import LowerBlocks
 from train.evaluation.metrics import ContrastAccuracy, compute, free_answer, length_rule
 from train.evaluation.records import QuestionRecord
 from train.evaluation.retention import measure_retention
@@ -48,12 +49,21 @@ def evaluate(
     benchmarks: list[Benchmark],
     settings: EvaluationSettings,
     description: str,
+    *,
+    lowest_trained: int | None = None,
 ) -> Evaluation:
-    """Run everything that the settings ask for; `description` names the evaluation in progress bars."""
+    """Run everything that the settings ask for.
+
+    Args:
+        description: names the evaluation in progress bars.
+        lowest_trained: the lowest block that will be trained, where the model is a base; what enters it is kept, so
+            that the evaluation of the trained model can start there.
+    """
     shots = {benchmark.questions[0].example.dataset: benchmark.shots for benchmark in benchmarks if benchmark.shots}
     encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots, passages=settings.passages)
     kept = KeptFigures(settings.fresh)
-    scorer = AnswerScorer(model, encoder, settings.token_budget, kept=kept)
+    lower = LowerBlocks.of(model, lowest_trained, settings.cache_bytes, settings.fresh)
+    scorer = AnswerScorer(model, encoder, settings.token_budget, kept=kept, lower=lower)
     free = free_answers(model, tokenizer, settings, shots, kept)
     records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)
     splits = {benchmark.name: benchmark.split for benchmark in benchmarks}

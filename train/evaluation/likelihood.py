@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from eavss.batches import TokenSequence, group_by_length, pad
 from eavss.prompt_cache import can_share, continuation, read_prompts
 from train.batching.encoding import Encoder
+from train.evaluation.lower_blocks import LowerBlocks
 from train.model.kept_figures import KeptFigures
 from train.model.loading import causal_lm
 from train.model.logits import logits_at, require_no_nan, target_logprobs
@@ -53,6 +54,8 @@ class AnswerScorer:
         token_budget: padded tokens in a batch.
         share_prompts: read a prompt once for all its answers, where the model's cache allows it.
         kept: where scores are kept for later runs; None to measure whatever was kept.
+        lower: the blocks that training leaves alone, and that run once for the base and the trained model; None to run
+            all blocks each time.
     """
 
     model: PreTrainedModel | PeftModel
@@ -60,6 +63,7 @@ class AnswerScorer:
     token_budget: int
     share_prompts: bool = True
     kept: KeptFigures | None = None
+    lower: LowerBlocks | None = None
 
     def score_sequences(self, sequences: list[TokenSequence], description: str) -> list[AnswerLogprob]:
         """Return the log-probability of each sequence's answer given its prompt, in the order given.
@@ -87,7 +91,15 @@ class AnswerScorer:
         shared = shared and from_main(lambda: can_share(self.model))
         groups = list(self._prompt_groups(sequences) if shared else self._groups(sequences))
         score = self._score_shared if shared else self._score_batch
-        scored = map_sharded(lambda group: score([sequences[i] for i in group]), groups, description)
+
+        def score_group(group: list[int]) -> list[AnswerLogprob]:
+            members = [sequences[i] for i in group]
+            if self.lower is None:
+                return score(members)
+            with self.lower.running(members, shared, self.token_budget):
+                return score(members)
+
+        scored = map_sharded(score_group, groups, description)
         by_index = dict(zip(chain(*groups), chain(*scored), strict=True))
         require_no_nan(score.total for score in by_index.values())
         return [by_index[i] for i in range(len(sequences))]

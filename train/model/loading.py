@@ -110,14 +110,30 @@ def fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
     is divided among the ranks all must ask for it.
     """
     sums = [bit_sum(weight) for weight in each_whole(model)]
-    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _FILE_KEYS}
     # No weight says what LoRA's product is multiplied with, nor that it is switched off.
     adapters = [
         [vars(layer).get("scaling"), layer.active_adapters, layer.disable_adapters, layer.merged]
         for layer in model.modules()
         if isinstance(layer, BaseTunerLayer)
     ]
-    return hashlib.sha256(json.dumps([config, sums, adapters], sort_keys=True, default=str).encode()).digest()
+    return _digest(model, [sums, adapters])
+
+
+def base_fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
+    """Hash the config and the weights without those of an adapter. The model is not divided among the ranks."""
+    of_adapter = {
+        id(weight)
+        for layer in model.modules()
+        if isinstance(layer, BaseTunerLayer)
+        for name, weight in layer.named_parameters()
+        if not name.startswith("base_layer.")
+    }
+    return _digest(model, [bit_sum(weight) for weight in model.parameters() if id(weight) not in of_adapter])
+
+
+def _digest(model: PreTrainedModel | PeftModel, values: list[Any]) -> bytes:
+    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _FILE_KEYS}
+    return hashlib.sha256(json.dumps([config, values], sort_keys=True, default=str).encode()).digest()
 
 
 def bit_sum(weight: Tensor) -> int:

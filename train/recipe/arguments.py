@@ -245,5 +245,6 @@ class EavssArguments:
             retention=tuple(self.retention),
             retention_limit=self.retention_limit,
             token_budget=self.eval_token_budget,
+            cache_bytes=self.cache_bytes,
             fresh=self.fresh,
         )

@@ -85,6 +85,7 @@ class EvaluationSettings:
         retention: the text sets that show what training cost, among `RETENTION`.
         retention_limit: at most so many windows of their text; None for all.
         token_budget: padded tokens in a batch.
+        cache_bytes: how much disk the states that enter a block may take, those of training included; 0 for none.
         fresh: measure anew what earlier runs have kept (`train.model.kept_figures`).
     """
 
@@ -102,4 +103,5 @@ class EvaluationSettings:
     retention: tuple[str, ...] = ()
     retention_limit: int | None = 100
     token_budget: int = 2048
+    cache_bytes: float = 0.0
     fresh: bool = False
