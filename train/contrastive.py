@@ -29,6 +29,7 @@ from train.evaluation.knowledge import probe_knowledge, write_knowledge
 from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried, Comparison
 from train.model.kept_figures import KeptFigures
+from train.model.kept_tensors import KeptTensors
 from train.model.loading import load_adapted, load_model
 from train.model.sharding import free_weights
 from train.model.tokenizer import load_tokenizer
@@ -72,7 +73,8 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     answers = _ask_base(model, encoder, examples, args, training)
 
     _banner("Score")
-    profile = score(model, make_scoring_batches(examples, encoder, args, seed))
+    batches = make_scoring_batches(examples, encoder, args, seed)
+    profile = score(model, batches, KeptTensors(args.cache_bytes, args.fresh))
 
     _banner("Select")
     choice = select(profile, args.selection, seed)

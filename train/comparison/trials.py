@@ -29,6 +29,7 @@ from train.comparison.cell_file import Cell
 from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
 from train.model.kept_figures import KeptFigures
+from train.model.kept_tensors import KeptTensors
 from train.model.loading import choose_training_attention
 from train.recipe.arguments import EavssArguments
 from train.recipe.trainer_arguments import with_values
@@ -115,7 +116,7 @@ class Trials:
     @cached_property
     def _scores(self) -> tuple[list[LayerScores], Tensor]:
         batches = make_scoring_batches(self._examples, self._encoder, self.args, self.seed)
-        profile = score(self.model, batches)
+        profile = score(self.model, batches, KeptTensors(self.args.cache_bytes, self.args.fresh))
         weights = bootstrap_weights(profile.questions, 200, self.seed)
         return block_scores(profile), resampled_scores(profile.differences, weights)
 

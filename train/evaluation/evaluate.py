@@ -24,6 +24,7 @@ from train.evaluation.metrics import ContrastAccuracy, compute, free_answer, len
 from train.evaluation.records import QuestionRecord
 from train.evaluation.retention import measure_retention
 from train.model.kept_figures import KeptFigures
+from train.model.kept_tensors import KeptTensors
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import say
 
@@ -62,7 +63,7 @@ def evaluate(
     shots = {benchmark.questions[0].example.dataset: benchmark.shots for benchmark in benchmarks if benchmark.shots}
     encoder = Encoder(tokenizer, settings.prompt_style, settings.max_length, shots, passages=settings.passages)
     kept = KeptFigures(settings.fresh)
-    lower = LowerBlocks.of(model, lowest_trained, settings.cache_bytes, settings.fresh)
+    lower = LowerBlocks.of(model, lowest_trained, KeptTensors(settings.cache_bytes, settings.fresh))
     scorer = AnswerScorer(model, encoder, settings.token_budget, kept=kept, lower=lower)
     free = free_answers(model, tokenizer, settings, shots, kept)
     records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)

@@ -73,6 +73,7 @@ class EvaluationSettings:
     Args:
         sets: names of data sets (`data.sets.SETS`), and of the user's own data.
         source: where their rows come from.
+        seed: draws the questions; None for the seed of training.
         limit: evaluate at most so many questions of each set; None for all.
         prompt_style: how a question is posed (`train.batching.encoding.Encoder`).
         max_length: tokens of prompt and answer.
@@ -91,6 +92,7 @@ class EvaluationSettings:
 
     sets: tuple[str, ...]
     source: DataSource
+    seed: int | None = None
     limit: int | None = None
     prompt_style: PromptStyle = "plain"
     max_length: int = 512

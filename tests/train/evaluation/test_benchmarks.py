@@ -81,6 +81,12 @@ def test_the_seed_decides(benchmarks: list[Benchmark], tmp_path: Path) -> None:
         assert {q.example.question for q in first.questions} != {q.example.question for q in second.questions}
 
 
+def test_a_seed_of_their_own_draws_the_same_questions_whatever_the_seed_of_training(
+    benchmarks: list[Benchmark], tmp_path: Path
+) -> None:
+    assert load_benchmarks(samples(tmp_path, "--eval_seed", "0").evaluation, seed=1) == benchmarks
+
+
 def test_no_limit_takes_every_question_and_a_limit_the_first_of_them(
     benchmarks: list[Benchmark], tmp_path: Path
 ) -> None:

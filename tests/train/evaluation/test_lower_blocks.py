@@ -13,9 +13,10 @@ from eavss.blocks import find_blocks
 from eavss.rewiring import rewired
 from tests.toys import BLOCKS, EXAMPLES, KINDS, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
-from train.evaluation import lower_blocks
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
 from train.evaluation.lower_blocks import LowerBlocks, lowest_adapted
+from train.model import kept_tensors
+from train.model.kept_tensors import KeptTensors
 from train.model.lora import add_lora
 from train.recipe.settings import LoraSettings
 
@@ -47,7 +48,7 @@ def scores(model: PreTrainedModel | PeftModel, lower: LowerBlocks | None = None,
 
 
 def below(model: PreTrainedModel | PeftModel, limit: float = PLENTY, fresh: bool = False) -> LowerBlocks:
-    found = LowerBlocks.of(model, LAYER, limit, fresh)
+    found = LowerBlocks.of(model, LAYER, KeptTensors(limit, fresh))
     assert found is not None
     return found
 
@@ -102,7 +103,7 @@ def test_a_damaged_file_is_told_and_made_again(
     whole = path.read_bytes()
     damage(path)  # type: ignore[operator]
     assert scores(model, below(model)) == expected
-    assert f"note: the block inputs {path} are damaged; they are made again" in capsys.readouterr().out
+    assert f"note: {path} is damaged; it is made again" in capsys.readouterr().out
     assert path.read_bytes() == whole
 
 
@@ -111,8 +112,8 @@ def test_a_fresh_measurement_reads_what_this_process_has_kept_alone(
 ) -> None:
     model = trained()
     scores(model, below(model))
-    monkeypatch.setattr(lower_blocks, "_written", set())  # as in another process
-    monkeypatch.setattr(lower_blocks, "_read", lambda _path: pytest.fail("it was read"))
+    monkeypatch.setattr(kept_tensors, "_written", set())  # as in another process
+    monkeypatch.setattr(kept_tensors, "safe_open", lambda *_, **__: pytest.fail("it was read"))
     assert scores(model, below(model, fresh=True)) == scores(model)
 
 
@@ -129,16 +130,16 @@ def test_where_nothing_can_be_kept_the_run_goes_on(
     monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "file"))
     model = trained()
     assert scores(model, below(model)) == scores(model)
-    assert "note: no block inputs are kept in" in capsys.readouterr().out
+    assert "note: nothing is kept for later runs in" in capsys.readouterr().out
 
 
 def test_nothing_is_kept_where_nothing_is_shared() -> None:
     base, model = tiny_model("llama"), trained()
-    assert LowerBlocks.of(base, None, PLENTY, False) is None
-    assert LowerBlocks.of(base, 0, PLENTY, False) is None
-    assert LowerBlocks.of(model, None, 0, False) is None
+    assert LowerBlocks.of(base, None, KeptTensors(PLENTY)) is None
+    assert LowerBlocks.of(base, 0, KeptTensors(PLENTY)) is None
+    assert LowerBlocks.of(model, None, KeptTensors(0)) is None
     with rewired(model, [(block,) for block in reversed(range(BLOCKS))]):
-        assert LowerBlocks.of(model, None, PLENTY, False) is None
+        assert LowerBlocks.of(model, None, KeptTensors(PLENTY)) is None
 
 
 def test_the_lowest_adapted_block_is_found() -> None:
