@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import Cache
@@ -21,9 +22,8 @@ def start_passes_at(blocks: Blocks, layer: int, states: Sequence[Tensor]) -> Ite
     """
     following = iter(states)
 
-    def enter(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, object]) -> tuple[object, object]:
-        device = (args[0] if args else kwargs["hidden_states"]).device  # type: ignore[union-attr, attr-defined]
-        entering = next(following).to(device)
+    def enter(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[Any, Any]:
+        entering = next(following).to((args[0] if args else kwargs["hidden_states"]).device)
         return ((entering, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": entering})
 
     handle = blocks.modules[layer].register_forward_pre_hook(enter, with_kwargs=True)

@@ -82,8 +82,7 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     _record(output, layers, profile)
 
     _banner("Evaluate before training")
-    lowest = choice.selection.lowest
-    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "before", lowest_trained=lowest)
+    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "before", lowest_trained=choice.selection.lowest)
 
     _banner("Train")
     pairs = make_training_pairs(examples, encoder, args, training, answers)

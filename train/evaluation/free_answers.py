@@ -29,6 +29,8 @@ _HARNESS_NEW_TOKENS = 256
 _STOPS = (STOP,)
 # A step of generation computes one token a row, so that more rows cost little.
 _BUDGETS = 4
+# Answers that are kept on disk have been written in this way. Count on when the way changes.
+_VERSION = 1
 # What a user's own questions with answers are judged by.
 OWN_RULE = FreeAnswerRule(without_case_and_punctuation, _STOPS)
 
@@ -101,7 +103,7 @@ class FreeAnswers:
             return [found[i] for i in range(len(examples))]
 
         folder = causal_lm(self.model).generation_config.to_diff_dict()
-        how = [folder, self.encoder.prompt_style, self.encoder.end_ids, self.token_budget, settings, prompts]
+        how = [_VERSION, folder, self.encoder.prompt_style, self.encoder.end_ids, self.token_budget, settings, prompts]
         written = self.kept("free_answers", self.model, how, write, description)
         return [FreeAnswer(text, confidence_of(logprobs) if text else None) for text, logprobs in written]
 

@@ -80,10 +80,10 @@ class KeptFigures:
 def surroundings(model: PreTrainedModel | PeftModel) -> list[object]:
     """Return what a model's figures depend on beside its weights and its inputs, as JSON can hold it."""
     device = next(model.parameters()).device
-    machine: list[object]
+    machine: list[object] = [torch.get_float32_matmul_precision()]
     if device.type == "cuda":
-        machine = [torch.cuda.get_device_name(device), torch.version.cuda]
+        machine += [torch.cuda.get_device_name(device), torch.version.cuda]
     else:
-        machine = [dict(torch.cpu.get_capabilities()), torch.get_num_threads()]
+        machine += [dict(torch.cpu.get_capabilities()), torch.get_num_threads()]
     attention = causal_lm(model).config._attn_implementation
     return [device.type, machine, attention, is_divided(model), [version(name) for name in _PACKAGES]]

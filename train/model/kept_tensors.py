@@ -69,5 +69,5 @@ def _path(folder: str, name: str) -> Path:
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
     checksum = 0
     for key in sorted(tensors):
-        checksum = zlib.crc32(tensors[key].contiguous().view(-1).view(torch.uint8).numpy(), checksum)
+        checksum = zlib.crc32(tensors[key].contiguous().view(-1).view(torch.uint8).numpy().data, checksum)
     return str(checksum)

@@ -47,7 +47,7 @@ def _hash(batch: PairedBatch) -> str:
     masks = (batch.batch.input_ids, batch.batch.attention_mask, batch.batch.answer_mask)
     for tensor in (*masks, batch.question, batch.hallucinated):
         digest.update(str((tensor.shape, tensor.dtype)).encode())
-        digest.update(tensor.cpu().contiguous().numpy())
+        digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
