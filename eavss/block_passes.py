@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from eavss.batches import TokenSequence
-from eavss.blocks import Blocks, capture_block_input, find_blocks, replace_forward
-from eavss.prompt_cache import shared_logits
-from eavss.shortcuts import agrees
+from eavss.batches import TokenSequence, pad
+from eavss.blocks import Blocks, capture_block_input, evaluating, find_blocks, replace_forward
+from eavss.shortcuts import trial_sequences
 
 
 @contextmanager
@@ -50,17 +50,31 @@ def _passing_on(layer: int) -> Callable[..., Tensor]:
     return forward
 
 
-def can_start_passes_at(model: nn.Module, layer: int) -> bool:
-    """Return whether a model that shares prompts says the same if all passes start at block `layer`."""
-    name = f"shared prompts that start at block {layer}"
-    return agrees(model, name, lambda sequences: started_logits(model, sequences, layer))
+def says_the_same_from(
+    model: nn.Module, layer: int, read: Callable[[nn.Module, Sequence[TokenSequence]], Tensor]
+) -> bool:
+    """Return whether passes that start at block `layer` give the logits of whole ones, bit for bit, on a few tokens.
+
+    Unlike `eavss.shortcuts.agrees` it needs no tolerance, since the same products are computed.
+
+    Args:
+        read: returns the logits of some sequences from one or more forward passes.
+    """
+    sequences, blocks, entering = trial_sequences(model), find_blocks(model), list[Tensor]()
+    with torch.no_grad(), evaluating(model):
+        try:
+            with capture_block_input(blocks, layer, entering.append):
+                whole = read(model, sequences)
+            read(model, sequences[::-1])  # so that nothing fits which the model keeps from an earlier pass
+            with start_passes_at(blocks, layer, entering):
+                return torch.equal(read(model, sequences), whole)
+        except Exception:  # whatever an unknown architecture raises
+            return False
 
 
-def started_logits(model: nn.Module, sequences: Sequence[TokenSequence], layer: int) -> Tensor:
-    """Return the logits that predict the answers, from passes that start at a block with the states of earlier ones."""
-    entering: list[Tensor] = []
-    blocks = find_blocks(model)
-    with capture_block_input(blocks, layer, entering.append):
-        shared_logits(model, sequences)
-    with start_passes_at(blocks, layer, entering):
-        return shared_logits(model, sequences)
+def padded_logits(model: nn.Module, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Return the logits (N, V) that predict the answers, from one pass over all sequences."""
+    batch = pad(list(sequences)).to(next(model.parameters()).device)
+    logits: Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+    rows, columns = batch.answer_mask.nonzero(as_tuple=True)
+    return logits[rows, columns - 1]

@@ -19,10 +19,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from eavss.batches import TokenSequence
-from eavss.block_passes import can_start_passes_at, start_passes_at
+from eavss.block_passes import padded_logits, says_the_same_from, start_passes_at
 from eavss.blocks import capture_block_input, find_blocks
+from eavss.prompt_cache import shared_logits
 from eavss.rewiring import is_rewired
-from eavss.shortcuts import can_start_at
 from train.model.kept_figures import surroundings
 from train.model.kept_tensors import KeptTensors
 from train.model.loading import base_fingerprint
@@ -60,6 +60,14 @@ class LowerBlocks:
             return None
         return LowerBlocks(model, layer, kept)
 
+    @cached_property
+    def _can_share_from(self) -> bool:
+        return says_the_same_from(self.model, self.layer, shared_logits)
+
+    @cached_property
+    def _can_read_from(self) -> bool:
+        return says_the_same_from(self.model, self.layer, padded_logits)
+
     @contextmanager
     def running(self, sequences: Sequence[TokenSequence], shared: bool, token_budget: int) -> Iterator[None]:
         """Run the forward passes inside, which read one batch, from the block on, or whole where nothing is kept yet.
@@ -73,8 +81,8 @@ class LowerBlocks:
         ids = [(sequence.ids, sequence.answer_start, sequence.answer_end) for sequence in sequences]
         name = _hash([ids, shared, token_budget])
         states = self.kept.read(self._folder, name)
-        blocks, can_start = find_blocks(self.model), can_start_passes_at if shared else can_start_at
-        if states is not None and can_start(self.model, self.layer):
+        blocks = find_blocks(self.model)
+        if states is not None and (self._can_share_from if shared else self._can_read_from):
             with start_passes_at(blocks, self.layer, [states[str(number)] for number in range(len(states))]):
                 yield
             return
