@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
@@ -60,13 +61,15 @@ class LowerBlocks:
             return None
         return LowerBlocks(model, layer, kept)
 
-    @cached_property
-    def _can_share_from(self) -> bool:
-        return says_the_same_from(self.model, self.layer, shared_logits)
-
-    @cached_property
-    def _can_read_from(self) -> bool:
-        return says_the_same_from(self.model, self.layer, padded_logits)
+    def _can_start(self, shared: bool) -> bool:
+        """Return whether the model says the same when it starts at the block, as an earlier evaluation has found."""
+        name = "tried-with-shared-prompts" if shared else "tried"
+        found = self.kept.read(self._folder, name)
+        if found is None:
+            same = says_the_same_from(self.model, self.layer, shared_logits if shared else padded_logits)
+            found = {"same": torch.tensor(same)}
+            self.kept.keep(self._folder, name, found)
+        return bool(found["same"])
 
     @contextmanager
     def running(self, sequences: Sequence[TokenSequence], shared: bool, token_budget: int) -> Iterator[None]:
@@ -82,7 +85,7 @@ class LowerBlocks:
         name = _hash([ids, shared, token_budget])
         states = self.kept.read(self._folder, name)
         blocks = find_blocks(self.model)
-        if states is not None and (self._can_share_from if shared else self._can_read_from):
+        if states is not None and self._can_start(shared):
             with start_passes_at(blocks, self.layer, [states[str(number)] for number in range(len(states))]):
                 yield
             return

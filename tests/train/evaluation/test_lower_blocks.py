@@ -13,6 +13,7 @@ from eavss.blocks import find_blocks
 from eavss.rewiring import rewired
 from tests.toys import BLOCKS, EXAMPLES, KINDS, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
+from train.evaluation import lower_blocks
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
 from train.evaluation.lower_blocks import LowerBlocks, lowest_adapted
 from train.model import kept_tensors
@@ -47,6 +48,10 @@ def scores(model: PreTrainedModel | PeftModel, lower: LowerBlocks | None = None,
     return AnswerScorer(model, ENCODER, 60, lower=lower, **how).score_sequences(SEQUENCES, "")
 
 
+def kept_states(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.safetensors") if not path.name.startswith("tried"))
+
+
 def below(model: PreTrainedModel | PeftModel, limit: float = PLENTY, fresh: bool = False) -> LowerBlocks:
     found = LowerBlocks.of(model, LAYER, KeptTensors(limit, fresh))
     assert found is not None
@@ -76,11 +81,21 @@ def test_the_trained_model_starts_where_the_base_has_left_off(kind: str, share: 
 def test_what_no_base_has_left_the_first_trained_model_leaves(own_cache: Path) -> None:
     first, second = trained(), trained()
     assert scores(first, below(first)) == scores(trained())
-    files = sorted(own_cache.rglob("*.safetensors"))
+    files = kept_states(own_cache)
     times = [path.stat().st_mtime_ns for path in files]
     assert scores(second, below(second)) == scores(trained())
-    assert sorted(own_cache.rglob("*.safetensors")) == files
+    assert kept_states(own_cache) == files
     assert [path.stat().st_mtime_ns for path in files] == times
+
+
+def test_where_the_model_says_something_else_all_blocks_run(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained()
+    expected = scores(model, below(model))
+    monkeypatch.setattr(lower_blocks, "says_the_same_from", lambda *_: False)
+    monkeypatch.setattr(lower_blocks, "start_passes_at", lambda *_: pytest.fail("it started at the block"))
+    assert scores(model, below(model)) == expected
+    monkeypatch.setattr(lower_blocks, "says_the_same_from", lambda *_: pytest.fail("it was tried again"))
+    assert scores(model, below(model)) == expected
 
 
 def halved(path: Path) -> None:
