@@ -74,6 +74,7 @@ from train.evaluation.answered import judge_answers, shares
 from train.evaluation.benchmarks import Benchmark, asked_freely, load_benchmarks
 from train.evaluation.free_answers import FreeAnswers, asking_encoder
 from train.model.adapter_files import save_adapter
+from train.model.kept_figures import KeptFigures
 from train.model.loading import load_adapter, load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.trainer_arguments import with_values
@@ -177,9 +178,10 @@ def main(run: Run, options: argparse.Namespace, args: EavssArguments, training: 
     require(bool(benchmarks), "evaluate_on", args.evaluate_on, "nq, sciq or triviaqa, which are asked freely")
     model = load_whole(args.base_model, training)
     lines: list[str] = []
+    kept = KeptFigures(args.fresh)
 
     def ask(name: str, asked: PreTrainedModel | PeftModel) -> None:
-        lines.extend(line(name, each, FreeAnswers(asked, encoder, args.eval_token_budget)) for each in benchmarks)
+        lines.extend(line(name, each, FreeAnswers(asked, encoder, args.eval_token_budget, kept)) for each in benchmarks)
 
     ask("base", model)
     adapted = load_adapter(model, str(run.folder / "adapter"))

@@ -227,7 +227,7 @@ def settings_of(args: EavssArguments, training: TrainingArguments, options: argp
     Keys at their default are left out, so that a later version with more keys can go on with the same cells.
     """
     changed = {f.name: getattr(args, f.name) for f in fields(args) if getattr(args, f.name) != f.default}
-    elsewhere = ("datasets_root", "evaluation_split")
+    elsewhere = ("datasets_root", "evaluation_split", "fresh")
     own = {name: value for name, value in changed.items() if name not in elsewhere and not name.startswith("hub_")}
     split = args.source.evaluated_split(SETS[args.dataset])
     if split != "validation":  # the only one before version 0.3, so the key stands for another one

@@ -47,6 +47,7 @@ from train.batching.encoding import Encoder
 from train.evaluation.free_answers import asking_encoder
 from train.evaluation.likelihood import AnswerScorer
 from train.evaluation.triggering import By, Triggering, at_threshold, best_sentences, best_threshold
+from train.model.kept_figures import KeptFigures
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
 
@@ -72,7 +73,8 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None,
     encoder = Encoder.of(load_tokenizer(args.base_model), replace(args, passages=True))
     base = load_model(args.base_model, training)
     model = base if adapter is None else load_adapter(base, adapter)
-    scorer = AnswerScorer(model, asking_encoder(encoder), args.eval_token_budget)
+    kept = KeptFigures(args.fresh)
+    scorer = AnswerScorer(model, asking_encoder(encoder), args.eval_token_budget, kept=kept)
     answerable = sum(bool(each.right) for each in evaluated)
     say(f"{len(evaluated)} questions, {answerable} with an answer; thresholds are chosen on {len(train)} others")
     figures: Figures = {}
@@ -82,6 +84,7 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None,
             for asked, what in ((train, "training questions"), (evaluated, "evaluation questions"))
         )
         figures[by] = at_threshold(judged, best_threshold(chosen_on))
+    kept.say_used("scores")
     say(table(figures))
     return figures
 

@@ -94,6 +94,7 @@ TESTED_ELSEWHERE = {
     "train/runtime/hub_client.py": "tests/train/publishing/test_hub_client.py",
     "train/recipe/plain_values.py": "tests/hostile/test_recipes.py",
     "train/recipe/trainer_checks.py": "tests/hostile/test_recipes.py",
+    "train/declining/asking.py": "tests/jobs/test_job.py",
     "train/inputs.py": "tests/train/test_contrastive.py",
     "train/runtime/libraries.py": "tests/train/runtime/test_command.py",
     "train/model/adapter_trainer.py": "tests/train/test_trainer.py and tests/train/healing/test_trainer.py",

@@ -35,17 +35,16 @@ from eavss.blocks import find_blocks
 from eavss.profile import LayerProfile, PairedBatch
 from eavss.selectors import check_layers
 from train.batching.encoding import Encoder
-from train.declining.own_answers import OwnAnswer, own_answers, write_own_answers
-from train.declining.passages import answers_by_passage
+from train.declining.asking import ask_base
 from train.evaluation.benchmarks import Benchmark, load_benchmarks
 from train.evaluation.calibration import answer_evaluated, calibrate_sets, carried, write_confidence
 from train.evaluation.compare import compare_evaluations
 from train.evaluation.evaluate import evaluate, free_answers
-from train.evaluation.free_answers import FreeAnswers, asking_encoder, generation_settings
-from train.evaluation.knowledge import probe_knowledge, write_knowledge
+from train.evaluation.free_answers import generation_settings
 from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried, Comparison
 from train.model.counting import count_passes
+from train.model.kept_tensors import KeptTensors
 from train.model.loading import load_adapted, load_model
 from train.model.sharding import free_weights
 from train.model.tokenizer import load_tokenizer
@@ -83,7 +82,7 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     examples = make_training_examples(pools, model, tokenizer, args, seed)
     _write_inputs(output, examples, recipe_text(args, training))
     say(f"{args.dataset}: {len(examples)} training questions; evaluation on {', '.join(map(str, benchmarks))}")
-    answers = _ask_base(model, encoder, examples, args, training)
+    answers = ask_base(model, encoder, examples, args, training)
 
     _banner("Score")
     profile, more = _score(model, make_scoring_batches(examples, encoder, args, seed), args, seed)
@@ -94,7 +93,7 @@ def main(args: EavssArguments, training: TrainingArguments, checkpoint: str | No
     _record(output, layers, profile)
 
     _banner("Evaluate before training")
-    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "before")
+    before = evaluate(model, tokenizer, benchmarks, args.evaluation, "before", lowest_trained=choice.selection.lowest)
 
     _banner("Train")
     pairs = make_training_pairs(examples, encoder, args, training, answers)
@@ -141,33 +140,6 @@ def _write_inputs(output: Path, examples: list[Example], recipe: str) -> None:
     write_text(output / "recipe.yaml", recipe)
 
 
-@clock.stage("own answers")
-def _ask_base(
-    model: PreTrainedModel,
-    encoder: Encoder,
-    examples: list[Example],
-    args: EavssArguments,
-    training: TrainingArguments,
-) -> list[OwnAnswer]:
-    """Ask the base the training questions, where the recipe wants to know what it knows or trains it to decline.
-
-    Returns:
-        Its answers to be trained beside declining; none where nothing is learnt from them.
-    """
-    output, free = Path(str(training.output_dir)), FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget)
-    if args.knowledge_samples:
-        write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
-    if not args.declines:
-        return []
-    examples = examples[: args.train_questions]
-    if args.decline_labels == "passage":
-        answers = answers_by_passage(free, examples, training.seed)
-    else:
-        answers = own_answers(free, examples, args.decline_labels)
-    write_own_answers(output, answers, args.passages)
-    return answers
-
-
 def _results(
     args: EavssArguments, layers: LayersRecord, train: TrainFigures, comparison: Comparison, confidence: Carried
 ) -> Results:
@@ -210,7 +182,8 @@ def _score(
     model: PreTrainedModel, batches: list[PairedBatch], args: EavssArguments, seed: int
 ) -> tuple[LayerProfile, ModelScores | None]:
     """Profile the blocks, and score them as the selector asks where it decides and the profile is not all it needs."""
-    return score(model, batches), None if args.layers else model_scores(model, batches, args.selector, seed)
+    profile = score(model, batches, KeptTensors(args.cache_bytes, args.fresh))
+    return profile, None if args.layers else model_scores(model, batches, args.selector, seed)
 
 
 def _push(output: Path, repo: HubRepo | None, args: EavssArguments) -> None:

@@ -8,23 +8,16 @@ $EAVSS_CACHE/prefix/KEY/states.bin         one row of H numbers a token, memory-
 import json
 import os
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
 import torch
 from torch import Tensor
 
+from train.model.disk_room import make_room
 from train.runtime.distributed import say
 from train.runtime.errors import ModelError
 from train.runtime.files import size_and_hash, write_json
-
-# Seconds after which an unfinished folder has no writer any more.
-_ABANDONED = 24 * 3600
-# Seconds from finding a cache to mapping it, on every rank, at most.
-_FOUND = 10
 
 
 def kept_references(folder: Path) -> list[float] | None:
@@ -60,7 +53,7 @@ def start_cache(folder: Path, size: int, limit_bytes: float, partial: Path | Non
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(folder.parent, limit_bytes - size)
+        make_room(folder.parent, limit_bytes - size)
         if partial is None:
             partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
         partial.mkdir(mode=0o700, exist_ok=True)
@@ -80,31 +73,6 @@ def start_cache(folder: Path, size: int, limit_bytes: float, partial: Path | Non
                 "let EAVSS_CACHE name another folder, or set prefix_cache_gb: 0"
             ) from None
     return partial
-
-
-def _make_room(parent: Path, room: float) -> None:
-    """Remove the caches that are unused for longest until the rest take at most `room` bytes.
-
-    Those that another run is filling stay, and so do those that a run has just found, which it is about to map.
-    """
-    for used, folder in sorted(_by_use(parent), reverse=True):
-        unused = time.time() - used
-        if folder.suffix == ".part":
-            if unused > _ABANDONED:
-                shutil.rmtree(folder, ignore_errors=True)
-            continue
-        with suppress(FileNotFoundError):  # another run makes room too
-            room -= sum(file.stat().st_size for file in folder.iterdir())
-        if room < 0 and unused > _FOUND:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _by_use(parent: Path) -> Iterator[tuple[float, Path]]:
-    """Yield when each folder was last used."""
-    for folder in parent.iterdir():
-        with suppress(FileNotFoundError):
-            if folder.is_dir():
-                yield folder.stat().st_mtime, folder
 
 
 def finish_cache(partial: Path, folder: Path, references: list[float]) -> None:

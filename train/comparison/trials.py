@@ -25,6 +25,7 @@ from train.comparison.cell_file import Cell, Scoring
 from train.comparison.choosing import Chooser
 from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
+from train.model.kept_figures import KeptFigures
 from train.model.loading import choose_training_attention
 from train.model.lora import lora_parameters
 from train.recipe.arguments import EavssArguments
@@ -167,5 +168,8 @@ class Trials:
         return cell
 
     def _measure(self, model: PreTrainedModel | PeftModel, description: str) -> list[float]:
-        scorer = AnswerScorer(model, self._encoder, self.args.eval_token_budget)
-        return leading_values(scorer, self._benchmark, description)
+        kept = KeptFigures(self.args.fresh)
+        scorer = AnswerScorer(model, self._encoder, self.args.eval_token_budget, kept=kept)
+        values = leading_values(scorer, self._benchmark, f"{description}: {self._benchmark.name}")
+        kept.say_used(description)
+        return values

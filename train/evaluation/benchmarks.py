@@ -100,9 +100,13 @@ def load_benchmarks(settings: EvaluationSettings, seed: int) -> list[Benchmark]:
     Sets without wrong answers get the true answer to a similar evaluation question. The model's own mistakes would not
     do: against these it starts near zero and improves by construction.
 
+    Args:
+        seed: draws the questions where the settings name no seed of their own.
+
     Raises:
         DataError: a set cannot be loaded.
     """
+    seed = seed if settings.seed is None else settings.seed
     names = {own_name(dataset): dataset for dataset in settings.sets}
     return [_load(name, dataset, settings, seed) for name, dataset in names.items()]
 

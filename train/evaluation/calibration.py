@@ -84,6 +84,7 @@ def calibrate_sets(
         given[benchmark.name] = judge_with_states(
             free, examples, free(examples, f"calibrating on {benchmark.name}"), layers
         )
+    free.kept.say_used("calibration")
     pooled = [each for answered in given.values() for each in answered]
     parts = {**given, **({POOLED: pooled} if len(given) > 1 else {})}
     found = {name: _calibrate(name, answered, free.encoder) for name, answered in parts.items()}

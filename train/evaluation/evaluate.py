@@ -19,9 +19,12 @@ from train.evaluation.answered import Answered, judge_answers, judged_answers
 from train.evaluation.benchmarks import Benchmark, Question
 from train.evaluation.free_answers import FreeAnswers, rule_of
 from train.evaluation.likelihood import AnswerLogprob, AnswerScorer
+from train.evaluation.lower_blocks import LowerBlocks
 from train.evaluation.metrics import ContrastAccuracy, compute, free_answer, length_rule
 from train.evaluation.records import QuestionRecord
 from train.evaluation.retention import measure_retention
+from train.model.kept_figures import KeptFigures
+from train.model.kept_tensors import KeptTensors
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import say
 from train.runtime.stages import clock
@@ -51,19 +54,31 @@ def evaluate(
     benchmarks: list[Benchmark],
     settings: EvaluationSettings,
     description: str,
+    *,
+    lowest_trained: int | None = None,
 ) -> Evaluation:
-    """Run everything that the settings ask for; `description` names the evaluation in progress bars."""
+    """Run everything that the settings ask for.
+
+    Args:
+        description: names the evaluation in progress bars.
+        lowest_trained: the lowest block that will be trained, where the model is a base; what enters it is kept, so
+            that the evaluation of the trained model can start there.
+    """
     shots = {benchmark.questions[0].example.dataset: benchmark.shots for benchmark in benchmarks if benchmark.shots}
     encoder = Encoder.of(tokenizer, settings, shots)
-    scorer = AnswerScorer(model, encoder, settings.token_budget)
-    free = free_answers(model, tokenizer, settings, shots)
+    kept = KeptFigures(settings.fresh)
+    lower = LowerBlocks.of(model, lowest_trained, KeptTensors(settings.cache_bytes, settings.fresh))
+    scorer = AnswerScorer(model, encoder, settings.token_budget, kept=kept, lower=lower)
+    free = free_answers(model, tokenizer, settings, shots, kept)
     records = Evaluator(scorer, settings.question_hidden, free).run(benchmarks, description)
     splits = {benchmark.name: benchmark.split for benchmark in benchmarks}
-    if settings.retention and settings.source.root == "samples":
+    asked = settings.retention
+    if asked and settings.source.root == "samples":
         say("retention is left out: the samples hold no running text")
-        return Evaluation(records, splits, {})
+        asked = ()
     with clock.stage(f"{description}: retention"):
-        retention = measure_retention(scorer, settings.retention, settings.source.root, settings.retention_limit)
+        retention = measure_retention(scorer, asked, settings.source.root, settings.retention_limit)
+    kept.say_used(description)
     return Evaluation(records, splits, retention)
 
 
@@ -72,9 +87,10 @@ def free_answers(
     tokenizer: PreTrainedTokenizerBase,
     settings: EvaluationSettings,
     shots: Mapping[str, Sequence[Example]] | None = None,
+    kept: KeptFigures | None = None,
 ) -> FreeAnswers | None:
     """Return what lets the model answer in its own words; None where the settings ask for no such answers."""
-    return FreeAnswers.of(model, tokenizer, settings, shots or {}) if settings.free_answers else None
+    return FreeAnswers.of(model, tokenizer, settings, shots or {}, kept) if settings.free_answers else None
 
 
 @dataclass(frozen=True)
@@ -92,26 +108,27 @@ class Evaluator:
     free: FreeAnswers | None
 
     def run(self, benchmarks: list[Benchmark], description: str) -> dict[str, list[QuestionRecord]]:
-        """Return a record for each question of each benchmark, in their order; every answer is scored once."""
-        benchmarks = [self._with_room(benchmark) for benchmark in benchmarks]
-        views = {
-            benchmark.name: [self._views(question) for question in benchmark.questions] for benchmark in benchmarks
-        }
-        answers = (by_answer for of_set in views.values() for view in of_set for by_answer in view.values())
+        """Return a record for each question of each benchmark, in their order; see `_measure`."""
+        return {benchmark.name: self._measure(self._with_room(benchmark), description) for benchmark in benchmarks}
+
+    def _measure(self, benchmark: Benchmark, description: str) -> list[QuestionRecord]:
+        """Score every answer of a set once, whatever it is needed for, and then ask the questions freely.
+
+        Sets have passes of their own, so that the scores of one are the same whichever others are evaluated.
+        """
+        views = [self._views(question) for question in benchmark.questions]
+        answers = (by_answer for view in views for by_answer in view.values())
         sequences = list(dict.fromkeys(sequence for by_answer in answers for sequence in by_answer.values()))
         with clock.stage(f"{description}: choices"):
-            scores = dict(zip(sequences, self.scorer.score_sequences(sequences, description), strict=True))
-        clock.divide(f"{description}: choices", _tokens_by_part(views, description))
-        records = {
-            benchmark.name: [
-                self._record(question, {name: {a: scores[s] for a, s in by.items()} for name, by in view.items()})
-                for question, view in zip(benchmark.questions, views[benchmark.name], strict=True)
-            ]
-            for benchmark in benchmarks
-        }
+            scored = self.scorer.score_sequences(sequences, f"{description}: {benchmark.name}")
+        clock.divide(f"{description}: choices", _tokens_by_part(benchmark.name, views, description))
+        scores = dict(zip(sequences, scored, strict=True))
+        records = [
+            self._record(question, {name: {a: scores[s] for a, s in by.items()} for name, by in view.items()})
+            for question, view in zip(benchmark.questions, views, strict=True)
+        ]
         with clock.stage(f"{description}: free answers"):
-            for benchmark in benchmarks:
-                self._add_free_answers(benchmark, records[benchmark.name], description)
+            self._add_free_answers(benchmark, records, description)
         return records
 
     def _with_room(self, benchmark: Benchmark) -> Benchmark:
@@ -182,13 +199,12 @@ class Evaluator:
             _add_other_passages(self.free, misplaced, records, f"{description}: {benchmark.name} with other passages")
 
 
-def _tokens_by_part(views: Mapping[str, Sequence[Views]], description: str) -> dict[str, float]:
-    """Return how many tokens each set reads, and the question-hidden control of all, as parts of the evaluation."""
+def _tokens_by_part(name: str, views: Sequence[Views], description: str) -> dict[str, float]:
+    """Return how many tokens the set reads, and its question-hidden control, as parts of the evaluation."""
     found: dict[str, float] = {}
-    for name, of_set in views.items():
-        for view, by_answer in (item for each in of_set for item in each.items()):
-            part = f"{description}: {'question hidden' if view == 'hidden' else name}"
-            found[part] = found.get(part, 0.0) + sum(map(len, by_answer.values()))
+    for view, by_answer in (item for each in views for item in each.items()):
+        part = f"{description}: {'question hidden' if view == 'hidden' else name}"
+        found[part] = found.get(part, 0.0) + sum(map(len, by_answer.values()))
     return found
 
 

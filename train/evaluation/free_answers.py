@@ -1,11 +1,10 @@
 """Let a model answer questions in its own words, greedily, with the questions divided among the ranks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
-import transformers
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,8 +19,8 @@ from eavss.asking import ASK_TO_DECLINE, CHAT_TOKENS, NEW_TOKENS, SHOTS, SHOTS_T
 from eavss.batches import group_by_length
 from eavss.confidence import Confidence, confidence_of
 from train.batching.encoding import Encoder
+from train.model.kept_figures import KeptFigures
 from train.model.loading import causal_lm
-from train.model.written_store import reuse_or_write
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import map_sharded
 from train.runtime.seeding import random_stream
@@ -30,6 +29,8 @@ _HARNESS_NEW_TOKENS = 256
 _STOPS = (STOP,)
 # A step of generation computes one token a row, so that more rows cost little.
 _BUDGETS = 4
+# Answers that are kept on disk have been written in this way. Count on when the way changes.
+_VERSION = 1
 # What a user's own questions with answers are judged by.
 OWN_RULE = FreeAnswerRule(without_case_and_punctuation, _STOPS)
 
@@ -65,11 +66,13 @@ class FreeAnswers:
         model: a causal LM.
         encoder: makes the prompts.
         token_budget: a quarter of the padded tokens in a batch, room for the answers included.
+        kept: where answers are kept for later runs.
     """
 
     model: PreTrainedModel | PeftModel
     encoder: Encoder
     token_budget: int
+    kept: KeptFigures = field(default_factory=KeptFigures)
 
     @staticmethod
     def of(
@@ -77,10 +80,12 @@ class FreeAnswers:
         tokenizer: PreTrainedTokenizerBase,
         settings: EvaluationSettings,
         shots: Mapping[str, Sequence[Example]],
+        kept: KeptFigures | None = None,
     ) -> "FreeAnswers":
         """Let a model answer under the settings of an evaluation; `shots` replace our own where a set has some."""
+        kept = kept or KeptFigures(settings.fresh)
         encoder = Encoder.of(tokenizer, settings, shots)
-        return FreeAnswers(model, asking_encoder(encoder, settings.ask_to_decline), settings.token_budget)
+        return FreeAnswers(model, asking_encoder(encoder, settings.ask_to_decline), settings.token_budget, kept)
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:
         """Return the answer to each example, from disk where the same model has answered the same prompts before."""
@@ -98,8 +103,8 @@ class FreeAnswers:
             return [found[i] for i in range(len(examples))]
 
         folder = causal_lm(self.model).generation_config.to_diff_dict()
-        how = [transformers.__version__, folder, self.encoder.prompt_style, self.encoder.end_ids, self.token_budget]
-        written = reuse_or_write("free_answers", self.model, [*how, settings, prompts], write)
+        how = [_VERSION, folder, self.encoder.prompt_style, self.encoder.end_ids, self.token_budget, settings, prompts]
+        written = self.kept("free_answers", self.model, how, write, description)
         return [FreeAnswer(text, confidence_of(logprobs) if text else None) for text, logprobs in written]
 
     def samples(self, examples: Sequence[Example], count: int, seed: int, description: str) -> list[list[str]]:

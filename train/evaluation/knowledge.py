@@ -15,7 +15,6 @@ from data.examples import Example
 from data.judge import judge
 from eavss.reliability import auroc
 from train.evaluation.free_answers import FreeAnswers, rule_of
-from train.model.written_store import reuse_or_write
 from train.runtime.distributed import on_main_process, say
 from train.runtime.files import write_json_lines
 
@@ -81,7 +80,8 @@ def probe_knowledge(
             for first, rest in zip(greedy, sampled, strict=True)
         ]
 
-    written = reuse_or_write("knowledge", model, [samples, seed, free.token_budget, prompts], write)
+    settings = [samples, seed, free.token_budget, prompts]
+    written = free.kept("knowledge", model, settings, write, "what the base knows")
     return [_knowledge(example, row) for example, row in zip(asked, written, strict=True)]
 
 

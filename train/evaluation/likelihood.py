@@ -12,12 +12,16 @@ from transformers import PreTrainedModel
 from eavss.batches import TokenSequence, group_by_length, pad
 from eavss.prompt_cache import can_share, continuation, read_prompts
 from train.batching.encoding import Encoder
+from train.evaluation.lower_blocks import LowerBlocks
+from train.model.kept_figures import KeptFigures
 from train.model.loading import causal_lm
 from train.model.logits import logits_at, require_no_nan, target_logprobs
 from train.runtime.distributed import from_main, map_sharded
 
 # How many token budgets of prompts are held at once: several, so that answers of like length share a batch.
 _PROMPT_BUDGETS = 4
+# Scores that are kept on disk have been computed in this way. Count on when the way changes.
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,17 @@ class AnswerScorer:
         encoder: how examples become tokens.
         token_budget: padded tokens in a batch.
         share_prompts: read a prompt once for all its answers, where the model's cache allows it.
+        kept: where scores are kept for later runs; None to measure whatever was kept.
+        lower: the blocks that training leaves alone, and that run once for the base and the trained model; None to run
+            all blocks each time.
     """
 
     model: PreTrainedModel | PeftModel
     encoder: Encoder
     token_budget: int
     share_prompts: bool = True
+    kept: KeptFigures | None = None
+    lower: LowerBlocks | None = None
 
     def score_sequences(self, sequences: list[TokenSequence], description: str) -> list[AnswerLogprob]:
         """Return the log-probability of each sequence's answer given its prompt, in the order given.
@@ -62,13 +71,35 @@ class AnswerScorer:
         Raises:
             ModelError: a log-probability is NaN.
         """
+        if self.kept is None:
+            return self._measure(sequences, description)
+
+        def measure() -> list[tuple[float, bool]]:
+            return [(score.total, score.greedy) for score in self._measure(sequences, description)]
+
+        # Rounding depends on the batches, so the key holds all sequences in their order.
+        ids = [(sequence.ids, sequence.answer_start, sequence.answer_end) for sequence in sequences]
+        settings = [_VERSION, self.token_budget, self.share_prompts, ids]
+        rows = self.kept("scores", self.model, settings, measure, description)
+        pairs = zip(sequences, rows, strict=True)
+        return [AnswerLogprob(total, len(sequence.answer), greedy) for sequence, (total, greedy) in pairs]
+
+    def _measure(self, sequences: list[TokenSequence], description: str) -> list[AnswerLogprob]:
         self.model.eval()
         # A prompt's last token is read with its answers, so one of a single token leaves nothing to share.
         shared = self.share_prompts and all(s.answer_start > 1 for s in sequences)
         shared = shared and from_main(lambda: can_share(self.model))
         groups = list(self._prompt_groups(sequences) if shared else self._groups(sequences))
         score = self._score_shared if shared else self._score_batch
-        scored = map_sharded(lambda group: score([sequences[i] for i in group]), groups, description)
+
+        def score_group(group: list[int]) -> list[AnswerLogprob]:
+            members = [sequences[i] for i in group]
+            if self.lower is None:
+                return score(members)
+            with self.lower.running(members, shared, self.token_budget):
+                return score(members)
+
+        scored = map_sharded(score_group, groups, description)
         by_index = dict(zip(chain(*groups), chain(*scored), strict=True))
         require_no_nan(score.total for score in by_index.values())
         return [by_index[i] for i in range(len(sequences))]

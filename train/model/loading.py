@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import load_peft_weights
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -102,14 +104,45 @@ def own_dtype(base: BaseModel) -> torch.dtype:
 
 
 def fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
-    """Hash the config and the sums of the weights.
+    """Hash the config, the bits of the weights, and how an adapter on them is applied.
 
     The hash does not depend on where the model lies on disk; another revision of it has another hash. Of a model that
     is divided among the ranks all must ask for it.
     """
-    sums = [weight.sum(dtype=torch.float64).item() for weight in each_whole(model)]
+    sums = [bit_sum(weight) for weight in each_whole(model)]
+    # No weight says what LoRA's product is multiplied with, nor that it is switched off.
+    adapters = [
+        [vars(layer).get("scaling"), layer.active_adapters, layer.disable_adapters, layer.merged]
+        for layer in model.modules()
+        if isinstance(layer, BaseTunerLayer)
+    ]
+    return _digest(model, [sums, adapters])
+
+
+def base_fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
+    """Hash the config and the weights without those of an adapter. The model is not divided among the ranks."""
+    of_adapter = {
+        id(weight)
+        for layer in model.modules()
+        if isinstance(layer, BaseTunerLayer)
+        for name, weight in layer.named_parameters()
+        if not name.startswith("base_layer.")
+    }
+    return _digest(model, [bit_sum(weight) for weight in model.parameters() if id(weight) not in of_adapter])
+
+
+def _digest(model: PreTrainedModel | PeftModel, values: list[Any]) -> bytes:
     config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _FILE_KEYS}
-    return hashlib.sha256(json.dumps([config, sums], sort_keys=True, default=str).encode()).digest()
+    return hashlib.sha256(json.dumps([config, values], sort_keys=True, default=str).encode()).digest()
+
+
+def bit_sum(weight: Tensor) -> int:
+    """Return the wrapped sum of a tensor's bits, read as integers: exact, and as fast as memory is read."""
+    flat = weight.detach().contiguous().view(-1)
+    if flat.numel() * flat.itemsize % 8 == 0:
+        aligned = flat.storage_offset() * flat.itemsize % 8 == 0
+        return int((flat if aligned else flat.clone()).view(torch.int64).sum())
+    return int(flat.view(torch.uint8).sum())
 
 
 def causal_lm(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

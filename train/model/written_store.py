@@ -16,9 +16,18 @@ from train.runtime.files import cache_folder, write_text
 
 Written = TypeVar("Written")
 
+# What this process has written, which is as fresh as can be.
+_written: set[Path] = set()
+
 
 def reuse_or_write(
-    kind: str, model: PreTrainedModel | PeftModel, settings: Any, write: Callable[[], Written]
+    kind: str,
+    model: PreTrainedModel | PeftModel,
+    settings: Any,
+    write: Callable[[], Written],
+    *,
+    fresh: bool = False,
+    on_reuse: Callable[[], None] | None = None,
 ) -> Written:
     """Return what `write` returned to an earlier run with the same model and settings, or call it and keep its result.
 
@@ -28,15 +37,21 @@ def reuse_or_write(
         settings: everything besides the model that the result depends on. As JSON it makes the key, together with the
             model's weights and dtype.
         write: a function that is called on every rank, or on none. It returns what JSON can hold, and not None.
+        fresh: call it once in this process, whatever earlier runs have kept.
+        on_reuse: called where the result is an earlier run's.
     """
     digest = hashlib.sha256(fingerprint(model))
     digest.update(json.dumps([str(model.dtype), settings]).encode())
     path = cache_folder() / kind / f"{digest.hexdigest()[:32]}.json"
-    # The main rank decides, since only its machine may have the file.
-    found: Written | None = from_main(lambda: _read(path))
-    if found is not None:
-        return found
+    if not fresh or path in _written:
+        # The main rank decides, since only its machine may have the file.
+        found: Written | None = from_main(lambda: _read(path))
+        if found is not None:
+            if on_reuse is not None and path not in _written:
+                on_reuse()
+            return found
     written = write()
+    _written.add(path)
     if is_main_process():
         _keep(path, written)
     return written

@@ -143,14 +143,15 @@ class EavssArguments:
     evaluate_on: list[str] = field(
         default_factory=lambda: list(SETS), metadata={"help": "Sets evaluated before and after training."}
     )
+    eval_seed: int | None = field(
+        default=None, metadata={"help": "Draws the evaluation questions; unset: the seed, so each has its own."}
+    )
     eval_limit: int | None = field(default=None, metadata={"help": "Evaluate at most so many questions of each set."})
     prompts: Literal["own", "harness"] = field(
         default="own", metadata={"help": "own: prompt_style and num_fewshot; harness: lm-evaluation-harness's prompts."}
     )
     num_fewshot: int = field(default=0, metadata={"help": "Training questions shown before each, with prompts own."})
-    question_hidden: bool = field(
-        default=True, metadata={"help": "Also score the answers under another question's prompt."}
-    )
+    question_hidden: bool = field(default=True, metadata={"help": "Also score the answers under another prompt."})
     free_answers: bool = field(
         default=True,
         metadata={"help": "Let the model answer in its own words: NQ, TriviaQA, SciQ, own data with answers."},
@@ -169,6 +170,7 @@ class EavssArguments:
         default=100, metadata={"help": "At most so many windows of text, and ten times as many passages and phrases."}
     )
     eval_token_budget: int = field(default=2048, metadata={"help": "Padded tokens in a batch without gradients."})
+    fresh: bool = field(default=False, metadata={"help": "Measure anew what earlier runs have measured and kept."})
     # The Hub, beside push_to_hub, hub_model_id, hub_private_repo and hub_revision
     hub_merged: bool = field(default=False, metadata={"help": "Push base and adapter merged, not the adapter alone."})
     hub_overwrite: bool = field(default=False, metadata={"help": "Push to a repo that holds files already."})
@@ -242,6 +244,7 @@ class EavssArguments:
         return EvaluationSettings(
             sets=tuple(dict.fromkeys((*self.evaluate_on, *own))),
             source=self.source,
+            seed=self.eval_seed,
             limit=self.eval_limit,
             prompt_style="harness" if self.prompts == "harness" else self.prompt_style,
             system_prompt=self.system_prompt,
@@ -255,4 +258,6 @@ class EavssArguments:
             retention=tuple(self.retention),
             retention_limit=self.retention_limit,
             token_budget=self.eval_token_budget,
+            cache_bytes=self.cache_bytes,
+            fresh=self.fresh,
         )

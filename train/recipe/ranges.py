@@ -20,7 +20,7 @@ _RANGES: _Ranges = {
     ("2 or more", lambda value: value >= 2): ["score_questions", "dataset_rows"],
     ("1 or more", lambda value: value >= 1): [*_COUNTS, *_LIMITS],
     ("above 0", lambda value: value > 0): ["beta", "infonce_temperature"],
-    ("0 or more", lambda value: value >= 0): [*_LEARNING, *_OR_NONE, "replay_weight"],
+    ("0 or more", lambda value: value >= 0): [*_LEARNING, *_OR_NONE, "replay_weight", "eval_seed"],
 }
 _TRAINER_RANGES: _Ranges = {
     ("above 0", lambda value: value > 0): ["learning_rate", "logging_steps", "save_steps"],

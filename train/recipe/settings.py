@@ -73,6 +73,7 @@ class EvaluationSettings:
     Args:
         sets: names of data sets (`data.sets.SETS`), and of the user's own data.
         source: where their rows come from.
+        seed: draws the questions; None for the seed of training.
         limit: evaluate at most so many questions of each set; None for all.
         prompt_style: how a question is posed (`train.batching.encoding.Encoder`).
         system_prompt: the system message of questions that bring none.
@@ -86,10 +87,13 @@ class EvaluationSettings:
         retention: the text sets that show what training cost, among `RETENTION`.
         retention_limit: at most so many windows of their text; None for all.
         token_budget: padded tokens in a batch.
+        cache_bytes: how much disk the states that enter a block may take, those of training included; 0 for none.
+        fresh: measure anew what earlier runs have kept (`train.model.kept_figures`).
     """
 
     sets: tuple[str, ...]
     source: DataSource
+    seed: int | None = None
     limit: int | None = None
     prompt_style: PromptStyle = "plain"
     system_prompt: str | None = None
@@ -103,3 +107,5 @@ class EvaluationSettings:
     retention: tuple[str, ...] = ()
     retention_limit: int | None = 100
     token_budget: int = 2048
+    cache_bytes: float = 0.0
+    fresh: bool = False

@@ -10,16 +10,26 @@ from eavss.records import LayerScores
 from eavss.selectors import Form, Selection, check_layers, count_to_select, select_layers
 from eavss.similarity import difference_similarity
 from eavss.stability import Stability, stability
+from train.model.kept_tensors import KeptTensors
 from train.recipe.settings import SelectionSettings
 from train.runtime.distributed import map_sharded
 from train.runtime.stages import clock
+from train.selection.kept_profile import reuse_or_profile
 from train.selection.model_scores import ModelScores
 
 
 @clock.stage("score")
-def score(model: PreTrainedModel, batches: list[PairedBatch]) -> LayerProfile:
-    """Profile the blocks of `model` on batches of training questions, divided among the ranks."""
-    return LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
+def score(model: PreTrainedModel, batches: list[PairedBatch], kept: KeptTensors | None = None) -> LayerProfile:
+    """Profile the blocks of `model` on batches of training questions, divided among the ranks.
+
+    Args:
+        kept: where profiles are kept for later runs; None to make it whatever was kept.
+    """
+
+    def profile() -> LayerProfile:
+        return LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
+
+    return profile() if kept is None else reuse_or_profile(model, batches, kept, profile)
 
 
 def block_scores(profile: LayerProfile, more: ModelScores | None = None) -> list[LayerScores]:

@@ -81,6 +81,12 @@ def test_the_seed_decides(benchmarks: list[Benchmark], tmp_path: Path) -> None:
         assert {q.example.question for q in first.questions} != {q.example.question for q in second.questions}
 
 
+def test_a_seed_of_their_own_draws_the_same_questions_whatever_the_seed_of_training(
+    benchmarks: list[Benchmark], tmp_path: Path
+) -> None:
+    assert load_benchmarks(samples(tmp_path, "--eval_seed", "0").evaluation, seed=1) == benchmarks
+
+
 def test_no_limit_takes_every_question_and_a_limit_the_first_of_them(
     benchmarks: list[Benchmark], tmp_path: Path
 ) -> None:
@@ -271,12 +277,12 @@ def test_contrast_accuracy_is_the_evaluate_metric_over_the_records() -> None:
     assert mean_metrics(found, "hidden") == {"contrast_accuracy": 0.0}
 
 
-def test_every_answer_is_scored_once_in_one_pass(benchmarks: list[Benchmark]) -> None:
+def test_every_answer_of_a_set_is_scored_once_in_one_pass(benchmarks: list[Benchmark]) -> None:
     run = evaluator()
     run.run(benchmarks, "")
     assert isinstance(run.scorer, CountingScorer)
-    (asked,) = run.scorer.asked
-    assert len(asked) == len(set(asked))
+    assert len(run.scorer.asked) == len(benchmarks)
+    assert all(len(asked) == len(set(asked)) for asked in run.scorer.asked)
 
 
 def test_without_the_control_nothing_hidden_is_scored(

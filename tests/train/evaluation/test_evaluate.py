@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data.examples import Example
 from data.sets import SETS
@@ -16,6 +16,7 @@ from train.batching.encoding import Encoder
 from train.evaluation.benchmarks import load_benchmarks
 from train.evaluation.compare import compare_evaluations, write_items
 from train.evaluation.evaluate import Evaluation, evaluate, mean_metrics
+from train.model import written_store
 from train.recipe.arguments import EavssArguments
 
 RUNS = ("before", "after")
@@ -135,8 +136,10 @@ def test_evaluate_uses_shots_of_the_training_side_and_harness_prompts_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Encoder] = []
+    check = Encoder.__post_init__
 
     def keep(self: Encoder) -> None:
+        check(self)
         seen.append(self)
 
     monkeypatch.setattr(Encoder, "__post_init__", keep)
@@ -204,6 +207,54 @@ def test_an_unchanged_model_gains_nothing(evaluation: Evaluation) -> None:
     assert found["benchmarks"]["wikiqa"]["hidden"]["before"].keys() == metrics["wikiqa"]
     assert found["benchmarks"]["nq"]["hidden"]["before"].keys() == {"contrast_accuracy"}
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@pytest.fixture
+def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("EAVSS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written_store, "_written", set())
+
+
+def refuse_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *_, **__: pytest.fail("the model ran"))
+
+
+def as_bytes(found: Evaluation) -> str:
+    return json.dumps([found.records, found.retention])
+
+
+def test_kept_figures_are_those_of_a_cold_run_byte_for_byte(
+    tmp_path: Path, cold: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = as_bytes(evaluated(recipe(tmp_path)))
+    assert "not measured again" not in capsys.readouterr().out
+    in_another_process(monkeypatch)
+    assert as_bytes(evaluated(recipe(tmp_path, "--fresh", "true"))) == first
+    assert "not measured again" not in capsys.readouterr().out
+    in_another_process(monkeypatch)
+    refuse_to_run(monkeypatch)
+    assert as_bytes(evaluated(recipe(tmp_path))) == first
+    assert capsys.readouterr().out.count("not measured again") == 1
+    alone = evaluated(recipe(tmp_path, "--evaluate_on", "wikiqa")).records["wikiqa"]
+    assert json.dumps(alone) == json.dumps(json.loads(first)[0]["wikiqa"])
+
+
+def test_a_damaged_figure_is_measured_again(
+    tmp_path: Path, cold: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = recipe(tmp_path, "--evaluate_on", "nq")
+    first = as_bytes(evaluated(args))
+    (path,) = (cold / "scores").iterdir()
+    path.write_text(path.read_text().replace("-", "", 1))
+    assert as_bytes(evaluated(args)) == first
+    assert f"{path} is damaged" in capsys.readouterr().out
+    refuse_to_run(monkeypatch)
+    assert as_bytes(evaluated(args)) == first
 
 
 def test_what_the_recipe_turns_off_is_left_out(tmp_path: Path) -> None:

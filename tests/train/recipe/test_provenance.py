@@ -23,9 +23,10 @@ def test_the_recipe_that_a_run_leaves_is_the_recipe_that_it_had(tmp_path: Path) 
 
 
 def test_what_belongs_to_the_machine_stays_out(tmp_path: Path) -> None:
-    text = recipe_text(*arguments(tmp_path))
+    text = recipe_text(*arguments(tmp_path, "--fresh", "true"))
     assert str(tmp_path) not in text
     assert "use_cpu" not in text
+    assert "fresh" not in text
 
 
 def test_the_command_names_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,41 @@
+"""The caches unused for longest make room for others."""
+
+import os
+import time
+from pathlib import Path
+
+from train.model.disk_room import make_room
+
+DAY = 24 * 3600
+
+
+def cache(parent: Path, name: str, size: int, unused: float) -> Path:
+    """Make a cache of so many bytes that was last used so many seconds ago."""
+    folder = parent / name
+    folder.mkdir()
+    (folder / "states").write_bytes(bytes(size))
+    os.utime(folder, (time.time() - unused,) * 2)
+    return folder
+
+
+def test_the_longest_unused_go_first(tmp_path: Path) -> None:
+    new, older, oldest = (cache(tmp_path, str(days), 100, days * DAY) for days in (1, 2, 3))
+    assert make_room(tmp_path, 250)
+    assert (new.exists(), older.exists(), oldest.exists()) == (True, True, False)
+    assert make_room(tmp_path, 100)
+    assert (new.exists(), older.exists()) == (True, False)
+    assert make_room(tmp_path, 0)
+    assert not new.exists()
+
+
+def test_what_is_in_use_stays_and_leaves_no_room(tmp_path: Path) -> None:
+    used, filling = cache(tmp_path, "used", 100, 0), cache(tmp_path, ".filling.part", 100, 60)
+    abandoned = cache(tmp_path, ".abandoned.part", 100, 2 * DAY)
+    assert not make_room(tmp_path, 50)
+    assert (used.exists(), filling.exists(), abandoned.exists()) == (True, True, False)
+    assert not make_room(tmp_path, -1)
+
+
+def test_nothing_fits_where_there_is_less_than_no_room(tmp_path: Path) -> None:
+    assert make_room(tmp_path, 0)
+    assert not make_room(tmp_path, -1)

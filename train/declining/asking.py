@@ -1,0 +1,45 @@
+"""Ask the base the training questions before anything is trained."""
+
+from pathlib import Path
+
+from transformers import PreTrainedModel, TrainingArguments
+
+from data.examples import Example
+from train.batching.encoding import Encoder
+from train.declining.own_answers import OwnAnswer, own_answers, write_own_answers
+from train.declining.passages import answers_by_passage
+from train.evaluation.free_answers import FreeAnswers, asking_encoder
+from train.evaluation.knowledge import probe_knowledge, write_knowledge
+from train.model.kept_figures import KeptFigures
+from train.recipe.arguments import EavssArguments
+from train.runtime.stages import clock
+
+
+@clock.stage("own answers")
+def ask_base(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    examples: list[Example],
+    args: EavssArguments,
+    training: TrainingArguments,
+) -> list[OwnAnswer]:
+    """Ask the base the training questions, where the recipe wants to know what it knows or trains it to decline.
+
+    Returns:
+        Its answers to be trained beside declining; none where nothing is learnt from them.
+    """
+    output, kept = Path(str(training.output_dir)), KeptFigures(args.fresh)
+    free = FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget, kept)
+    if args.knowledge_samples:
+        write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
+    if not args.declines:
+        kept.say_used("training questions")
+        return []
+    examples = examples[: args.train_questions]
+    if args.decline_labels == "passage":
+        answers = answers_by_passage(free, examples, training.seed)
+    else:
+        answers = own_answers(free, examples, args.decline_labels)
+    kept.say_used("training questions")
+    write_own_answers(output, answers, args.passages)
+    return answers
