@@ -12,7 +12,6 @@ import statistics
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -59,11 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     @torch.no_grad()
     def answer(side: str) -> None:
         # With the folder's settings `generate` writes an answer, and `plain_generation` takes them away.
-        how: dict[str, Any] = {"folder_settings": True}
         with plain_generation(model):
             if side == "ours":
-                how = {"beginning": read_beginning(model, prompts) if can_share(model) else None}
-            written = [write([prompts[i] for i in group], **how) for group in groups]
+                beginning = read_beginning(model, prompts) if can_share(model) else None
+                how = partial(write, beginning=beginning)
+            else:
+                how = partial(write, folder_settings=True)
+            written = [how([prompts[i] for i in group]) for group in groups]
         answers[side] = [text for group in written for text, _ in group]
 
     for number in range(options.repeats + 1):
