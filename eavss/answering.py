@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from eavss.generation import Decoding, ending_ids, plain_generation, sampling
+from eavss.decoding import Decoding
+from eavss.generation import SampleTokens, ending_ids, plain_generation
+from eavss.prompt_cache import Beginning
+
+# A float32 copy of so many rows' logits fits a processor's cache.
+_ROWS = 8
 
 
 class Written(NamedTuple):
@@ -28,6 +33,7 @@ def answer_greedily(
     limit: int,
     ends: Sequence[int] = (),
     folder_settings: bool = False,
+    beginning: Beginning | None = None,
 ) -> list[Written]:
     """Let a model continue each prompt with its likeliest tokens, until a stop string or an end-of-sequence.
 
@@ -40,15 +46,16 @@ def answer_greedily(
         ends: see `ending_ids`.
         folder_settings: keep the settings in the model's folder, such as a repetition penalty, as
             lm-evaluation-harness does.
+        beginning: what all prompts begin with, if it has been read already (`eavss.prompt_cache.read_beginning`).
     """
     likeliest = _Likeliest()
-    how = {"do_sample": False, "logits_processor": LogitsProcessorList([likeliest])}
     tokens: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     with nullcontext() if folder_settings else plain_generation(model):
-        decoding = Decoding(model, tokenizer, stops, ending_ids(model, tokenizer, ends), how)
-        rounds = decoding.at_once(prompts, limit) if folder_settings else decoding.in_rounds(prompts, limit)
-        for rows, written in rounds:
+        processors = LogitsProcessorList([likeliest])
+        decoding = Decoding(model, tokenizer, stops, ending_ids(model, tokenizer, ends), processors)
+        own = decoding.in_steps(prompts, limit, beginning=beginning)
+        for rows, written in decoding.at_once(prompts, limit) if folder_settings else own:
             for row, ids, values in zip(rows, written, likeliest.take(), strict=True):
                 tokens[row] += ids
                 logprobs[row] += values
@@ -69,8 +76,9 @@ def sample_answers(
     """Sample `count` answers to each prompt at temperature 1, from torch's generator; see `answer_greedily`."""
     tokens: list[list[int]] = [[] for _ in range(len(prompts) * count)]
     with plain_generation(model):
-        decoding = Decoding(model, tokenizer, stops, ending_ids(model, tokenizer, ends), sampling())
-        for rows, written in decoding.in_rounds(prompts, limit, count):
+        processors = LogitsProcessorList([SampleTokens()])
+        decoding = Decoding(model, tokenizer, stops, ending_ids(model, tokenizer, ends), processors)
+        for rows, written in decoding.in_steps(prompts, limit, count):
             for row, ids in zip(rows, written, strict=True):
                 tokens[row] += ids
     texts = [until_stop(str(tokenizer.decode(ids, skip_special_tokens=True)), stops) for ids in tokens]
@@ -84,7 +92,8 @@ class _Likeliest(LogitsProcessor):
         self._logprobs: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self._logprobs.append(scores.float().amax(-1) - scores.float().logsumexp(-1))
+        parts = [torch.log_softmax(part, -1, dtype=torch.float32).amax(-1) for part in scores.split(_ROWS)]
+        self._logprobs.append(torch.cat(parts))
         return scores
 
     def take(self) -> list[list[float]]:

@@ -1,9 +1,8 @@
-"""Generate text with settings that are ours alone, and no step for a text that has ended."""
+"""Generate text with settings that are ours alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +13,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.cache_utils import Cache
-
-from eavss.prompt_cache import can_share, read_prompts
-
-# Most answers are short. A round of decoding goes on with the unfinished ones alone, and doubles what they have.
-_FIRST_ROUND = 4
 
 
 @contextmanager
@@ -70,12 +63,11 @@ def sampling(banned: Sequence[int] = ()) -> dict[str, object]:
 class Inputs(TypedDict):
     """The texts that a model is to continue, as keyword arguments of `generate`.
 
-    input_ids and attention_mask are (B, T). past_key_values are those of the first T - 1 columns.
+    Both are (B, T).
     """
 
     input_ids: Tensor
     attention_mask: Tensor
-    past_key_values: NotRequired[Cache]
 
 
 def padded_left(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> Inputs:
@@ -99,107 +91,6 @@ def ending_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase, last: Seque
     special = [token for token in last if token in tokenizer.added_tokens_decoder]
     listed = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id, *special]
     return list(dict.fromkeys(int(token) for token in listed if token is not None))
-
-
-Round = tuple[list[int], list[list[int]]]
-
-
-@dataclass
-class Decoding:
-    """How a model writes.
-
-    Args:
-        ending: the tokens that end an answer.
-        how: keyword arguments of `generate`.
-    """
-
-    model: nn.Module
-    tokenizer: PreTrainedTokenizerBase
-    stops: Sequence[str]
-    ending: list[int]
-    how: Mapping[str, object]
-
-    def at_once(self, prompts: Sequence[Sequence[int]], limit: int, copies: int = 1) -> Iterator[Round]:
-        """Yield the rows and the tokens that the model writes in one call of `generate`; see `in_rounds`."""
-        repeated = [prompt for prompt in prompts for _ in range(copies)]
-        inputs = padded_left(repeated, self._pad_id, next(self.model.parameters()).device)
-        written = self._generate(inputs, limit).sequences[:, inputs["input_ids"].shape[1] :]
-        yield list(range(len(repeated))), written.tolist()
-
-    def in_rounds(self, prompts: Sequence[Sequence[int]], limit: int, copies: int = 1) -> Iterator[Round]:
-        """Yield the rows that are still written in each round, and the tokens that each of them got.
-
-        What the prompts have in common is read once, and a row that has ended takes no further step. One row alone, or
-        a model whose cache cannot be shared, gets all tokens in one round.
-
-        Args:
-            copies: how many answers to write to each prompt; those to the first prompt come first.
-        """
-        rows = list(range(len(prompts) * copies))
-        if len(rows) == 1 or not can_share(self.model):
-            yield from self.at_once(prompts, limit, copies)
-            return
-        inputs = self._after_reading(prompts, copies)
-        texts = [""] * len(rows)
-        total = 0
-        while rows:
-            count = min(limit, max(_FIRST_ROUND, 2 * total)) - total
-            start = inputs["input_ids"].shape[1]
-            found = self._generate(inputs, count)
-            written = found.sequences[:, start:].tolist()
-            yield rows, written
-            total += count
-            if total == limit:
-                return
-            for row, ids in zip(rows, written, strict=True):
-                texts[row] += str(self.tokenizer.decode(ids, skip_special_tokens=True))
-            going = [i for i, row in enumerate(rows) if not self._ended(written[i], texts[row])]
-            rows = [rows[i] for i in going]
-            inputs = _of_rows(found, inputs["attention_mask"], going)
-
-    def _after_reading(self, prompts: Sequence[Sequence[int]], copies: int) -> Inputs:
-        """Read the prompts without their last tokens, and return the inputs with which the model goes on."""
-        device = next(self.model.parameters()).device
-        repeated = torch.arange(len(prompts), device=device).repeat_interleave(copies)
-        cache = read_prompts(self.model, prompts).take(repeated)
-        ones = cache.mask.new_ones(len(cache.mask), 1)
-        width = cache.mask.shape[1]
-        ids = [[*prompt[:-1], *[self._pad_id] * (width + 1 - len(prompt)), prompt[-1]] for prompt in prompts]
-        return {
-            "input_ids": torch.tensor(ids, device=device)[repeated],
-            "attention_mask": torch.cat([cache.mask, ones], dim=1),
-            "past_key_values": cache.as_dynamic_cache(),
-        }
-
-    def _generate(self, inputs: Inputs, limit: int) -> Any:
-        return self.model.generate(  # type: ignore[operator] # (torch's __getattr__)
-            **inputs,
-            **self.how,
-            max_new_tokens=limit,
-            pad_token_id=self._pad_id,
-            eos_token_id=self.ending or None,
-            return_dict_in_generate=True,
-            **({"stop_strings": list(self.stops), "tokenizer": self.tokenizer} if self.stops else {}),
-        )
-
-    @property
-    def _pad_id(self) -> int:
-        # Padding after the end is removed with the special tokens, so it has to be one of them.
-        pad_id = self.tokenizer.pad_token_id
-        return int(self.tokenizer.eos_token_id if pad_id is None else pad_id)
-
-    def _ended(self, ids: Sequence[int], text: str) -> bool:
-        return ids[-1] in (*self.ending, self._pad_id) or any(stop in text for stop in self.stops)
-
-
-def _of_rows(found: Any, mask: Tensor, rows: list[int]) -> Inputs:
-    """Return the inputs with which some rows of a generation go on. No row of them has padding after its prompt."""
-    cache: Cache = found.past_key_values
-    chosen = torch.tensor(rows, dtype=torch.long, device=mask.device)
-    cache.batch_select_indices(chosen)
-    ids: Tensor = found.sequences[chosen]
-    new = mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])
-    return {"input_ids": ids, "attention_mask": torch.cat([mask[chosen], new], dim=1), "past_key_values": cache}
 
 
 def _causal_lm(model: nn.Module) -> PreTrainedModel:

@@ -71,8 +71,21 @@ def shared_logits(model: nn.Module, sequences: Sequence[TokenSequence]) -> Tenso
     return torch.cat([row[: len(piece)] for row, piece in zip(logits, pieces, strict=True)])
 
 
-def read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> PromptCache:
-    """Run the model over each prompt without its last token, and only once over a beginning that all prompts share.
+@dataclass(frozen=True)
+class Beginning:
+    """What several prompts begin with.
+
+    Args:
+        ids: its tokens.
+        cache: its keys and values, as those of one prompt.
+    """
+
+    ids: tuple[int, ...]
+    cache: PromptCache
+
+
+def read_beginning(model: nn.Module, prompts: Sequence[Sequence[int]]) -> Beginning | None:
+    """Run the model over what all prompts begin with; None where that is too short to be worth a pass of its own.
 
     Args:
         model: a causal LM whose cache can be shared.
@@ -80,10 +93,24 @@ def read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> PromptCa
     """
     common = common_length([prompt[:-2] for prompt in prompts])
     if common < _SHORTEST_COMMON_PREFIX or len(prompts) < 2:
+        return None
+    ids = tuple(prompts[0][:common])
+    return Beginning(ids, _extend(model, None, [ids]))
+
+
+def read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]], beginning: Beginning | None = None) -> PromptCache:
+    """Run the model over each prompt without its last token, and only once over a beginning that all prompts share.
+
+    Args:
+        model: a causal LM whose cache can be shared.
+        prompts: token ids, at least two in each prompt.
+        beginning: `read_beginning` of these prompts and others; None to look for one here.
+    """
+    beginning = beginning or read_beginning(model, prompts)
+    if beginning is None:
         return _extend(model, None, [prompt[:-1] for prompt in prompts])
-    prefix = _extend(model, None, [prompts[0][:common]])
-    rows = torch.zeros(len(prompts), dtype=torch.long, device=prefix.mask.device)
-    return _extend(model, prefix.take(rows), [prompt[common:-1] for prompt in prompts])
+    rows = torch.zeros(len(prompts), dtype=torch.long, device=beginning.cache.mask.device)
+    return _extend(model, beginning.cache.take(rows), [prompt[len(beginning.ids) : -1] for prompt in prompts])
 
 
 def _extend(model: nn.Module, past: PromptCache | None, pieces: list[Sequence[int]]) -> PromptCache:

@@ -83,27 +83,26 @@ def divergence(base: Tensor, model: Tensor) -> Tensor:
 
 
 class _Divergence(torch.autograd.Function):
-    """KL(base || model) of each row (N,) in float32, without a float32 copy of all logits."""
+    """KL(base || model) of each row (N,) in float32, without a float32 copy of all logits.
+
+    d KL / d logits = softmax of the model - softmax of the base, which the forward pass keeps in the logits' dtype.
+    """
 
     @staticmethod
     def forward(ctx: Any, base: Tensor, model: Tensor) -> Tensor:
-        ctx.save_for_backward(base, model)
-        found = []
-        for wanted, own in zip(base.split(_ROWS), model.split(_ROWS), strict=True):
+        slopes, found = torch.empty_like(model), []
+        for wanted, own, slope in zip(*(each.split(_ROWS) for each in (base, model, slopes)), strict=True):
             base_logp, model_logp = (torch.log_softmax(part, 1, dtype=torch.float32) for part in (wanted, own))
             found.append(F.kl_div(model_logp, base_logp, log_target=True, reduction="none").sum(1))
+            if ctx.needs_input_grad[1]:
+                slope.copy_(model_logp.exp_().sub_(base_logp.exp_()))
+        ctx.save_for_backward(slopes)
         return torch.cat(found)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
-        """d KL / d logits = softmax of the model - softmax of the base."""
-        base, model = ctx.saved_tensors
-        result = torch.empty_like(model)
-        columns = (base, model, grad.unsqueeze(1), result)
-        for wanted, own, weight, out in zip(*(each.split(_ROWS) for each in columns), strict=True):
-            slope = torch.softmax(own, 1, dtype=torch.float32).sub_(torch.softmax(wanted, 1, dtype=torch.float32))
-            out.copy_(slope.mul_(weight))
-        return None, result
+        (slopes,) = ctx.saved_tensors
+        return None, slopes * grad.to(slopes.dtype).unsqueeze(1)
 
 
 @dataclass(frozen=True)

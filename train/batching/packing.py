@@ -22,6 +22,7 @@ from eavss.rewiring import is_rewired
 from eavss.shortcuts import agrees
 from train.batching.pieces import PREAMBLE, Group, Piece, begun_by, place_row, preamble_of, predictions, row_length
 from train.batching.row_filling import fill_rows
+from train.model.attention import GROUPED
 from train.model.logits import logits_at
 from train.runtime.distributed import from_main
 
@@ -88,7 +89,7 @@ def can_pack(model: PreTrainedModel) -> bool:
     Whether the model makes positions or masks of its own is found by trying (`eavss.shortcuts`).
     """
     attention = model.config._attn_implementation
-    if attention not in ("sdpa", "eager") or not keeps_keys(model) or is_rewired(model):
+    if attention not in ("sdpa", "eager", GROUPED) or not keeps_keys(model) or is_rewired(model):
         return False
     return agrees(model, PACKED_ANSWERS, partial(packed_logits, model))
 
@@ -107,7 +108,7 @@ class Packer:
 
     Args:
         dtype: the model's dtype.
-        attention: the model's attention implementation, `sdpa` or `eager`; None for one sequence a row.
+        attention: the model's attention implementation, `sdpa`, `eager` or `GROUPED`; None for one sequence a row.
         preamble: the tokens that most prompts begin with, which are read once a row; () for none.
     """
 
@@ -225,8 +226,8 @@ def _block_mask(owner: Tensor, branch: Tensor, begun: Tensor) -> Tensor:
 
 
 def _as_mask(seen: Tensor, dtype: torch.dtype, attention: str) -> Tensor:
-    """Return the mask (R, 1, T, T) that an attention takes: booleans for SDPA, but eager attention adds its mask."""
+    """Return the mask (R, 1, T, T) that an attention takes: booleans for SDPA, but the others add their mask."""
     seen = seen.unsqueeze(1)
-    if attention == "eager":
+    if attention != "sdpa":
         return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
     return seen

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
+import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,19 +19,20 @@ from eavss.answering import Written, answer_greedily, sample_answers
 from eavss.asking import ASK_TO_DECLINE, CHAT_TOKENS, NEW_TOKENS, SHOTS, SHOTS_THAT_DECLINE, STOP
 from eavss.batches import group_by_length
 from eavss.confidence import Confidence, confidence_of
+from eavss.prompt_cache import Beginning, can_share, read_beginning
 from train.batching.encoding import Encoder
 from train.model.kept_figures import KeptFigures
 from train.model.loading import causal_lm
 from train.recipe.settings import EvaluationSettings
-from train.runtime.distributed import map_sharded
+from train.runtime.distributed import from_main, map_sharded
 from train.runtime.seeding import random_stream
 
 _HARNESS_NEW_TOKENS = 256
 _STOPS = (STOP,)
-# A step of generation computes one token a row, so that more rows cost little.
-_BUDGETS = 4
+# A step of generation computes one token a row, and reads all weights for it, so that more rows cost little.
+_BUDGETS = 8
 # Answers that are kept on disk have been written in this way. Count on when the way changes.
-_VERSION = 1
+_VERSION = 2
 # What a user's own questions with answers are judged by.
 OWN_RULE = FreeAnswerRule(without_case_and_punctuation, _STOPS)
 
@@ -65,7 +67,7 @@ class FreeAnswers:
     Args:
         model: a causal LM.
         encoder: makes the prompts.
-        token_budget: a quarter of the padded tokens in a batch, room for the answers included.
+        token_budget: an eighth of the padded tokens in a batch, room for the answers included.
         kept: where answers are kept for later runs.
     """
 
@@ -93,11 +95,14 @@ class FreeAnswers:
         settings = [self._settings(example) for example in examples]
 
         def write() -> list[Written]:
+            self.model.eval()
+            beginning = self._beginning(prompts)
             lengths = [len(prompt) + limit for prompt, (_, limit) in zip(prompts, settings, strict=True)]
             groups = list(group_by_length(lengths, _BUDGETS * self.token_budget))
-            self.model.eval()
             answered = map_sharded(
-                lambda group: self._answer([prompts[i] for i in group], *settings[group[0]]), groups, description
+                lambda group: self._answer([prompts[i] for i in group], *settings[group[0]], beginning),
+                groups,
+                description,
             )
             found = dict(zip(chain(*groups), chain(*answered), strict=True))
             return [found[i] for i in range(len(examples))]
@@ -155,11 +160,24 @@ class FreeAnswers:
 
     def _settings(self, example: Example) -> tuple[Sequence[str], int]:
         """Return the strings that end an answer, and the most tokens that it has."""
-        if self.encoder.prompt_style == "harness":
+        if self._folder_settings:
             return _harness_stops(example), _HARNESS_NEW_TOKENS
         return generation_limits("plain" if example.verbatim else self.encoder.prompt_style)
 
-    def _answer(self, prompts: list[list[int]], stops: Sequence[str], limit: int) -> list[Written]:
+    def _beginning(self, prompts: Sequence[Sequence[int]]) -> Beginning | None:
+        """Read what all prompts begin with, once for all batches."""
+        if self._folder_settings or not from_main(lambda: can_share(self.model)):
+            return None
+        with torch.no_grad():
+            return read_beginning(self.model, prompts)
+
+    @property
+    def _folder_settings(self) -> bool:
+        return self.encoder.prompt_style == "harness"
+
+    def _answer(
+        self, prompts: list[list[int]], stops: Sequence[str], limit: int, beginning: Beginning | None
+    ) -> list[Written]:
         return answer_greedily(
             self.model,
             self.encoder.tokenizer,
@@ -167,7 +185,8 @@ class FreeAnswers:
             stops=stops,
             limit=limit,
             ends=self.encoder.end_ids[-1:],
-            folder_settings=self.encoder.prompt_style == "harness",
+            folder_settings=self._folder_settings,
+            beginning=beginning,
         )
 
 

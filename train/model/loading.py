@@ -20,10 +20,12 @@ from transformers import (
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from eavss.blocks import find_blocks
+from train.model.attention import GROUPED, can_group
 from train.model.completeness import require_complete
 from train.model.sharding import dividing, each_whole, gather_as_needed, zero3_settings
 from train.model.source import one_line, reading, source_options
 from train.recipe.settings import BaseModel
+from train.runtime.distributed import from_main
 from train.runtime.errors import ModelError, RecipeError
 from train.runtime.hardware import choose_dtype
 
@@ -151,13 +153,13 @@ def causal_lm(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
 
 
 def choose_training_attention(model: PreTrainedModel, base: BaseModel, max_length: int) -> None:
-    """Switch to eager attention on a CPU, unless the recipe names an implementation or texts are long.
+    """Switch to grouped or eager attention on a CPU, unless the recipe names an implementation or texts are long.
 
     On a CPU the backward pass of SDPA takes about three times as long for the short texts of a training batch
     (docs/performance.md). Without gradients SDPA is as fast as eager attention, and for long texts it is faster.
     """
     if base.attn_implementation is None and model.device.type == "cpu" and max_length <= 512:
-        model.set_attn_implementation("eager")
+        model.set_attn_implementation(GROUPED if from_main(lambda: can_group(model)) else "eager")
 
 
 def checkpoint_activations(model: PeftModel, lowest: int, options: dict[str, Any] | None) -> None:

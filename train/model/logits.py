@@ -83,22 +83,29 @@ def require_no_nan(logprobs: Iterable[float]) -> None:
 class _TargetLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        parts = zip(logits.split(_ROWS), targets.unsqueeze(1).split(_ROWS), strict=True)
-        logprobs = [torch.log_softmax(part, 1, dtype=torch.float32).gather(1, target) for part, target in parts]
-        chosen = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-        likeliest = chosen >= logits.amax(1)
-        ctx.save_for_backward(logits, targets)
+        chosen, top = logits.gather(1, targets.unsqueeze(1)).squeeze(1), logits.amax(1)
+        likeliest = chosen >= top
         ctx.mark_non_differentiable(likeliest)
-        return torch.cat(logprobs).squeeze(1), likeliest
+        if not ctx.needs_input_grad[0]:
+            parts = zip(logits.split(_ROWS), targets.unsqueeze(1).split(_ROWS), strict=True)
+            logprobs = [torch.log_softmax(part, 1, dtype=torch.float32).gather(1, target) for part, target in parts]
+            return torch.cat(logprobs).squeeze(1), likeliest
+        # One softmax gives both: the largest probability, which never underflows, says what was divided by.
+        probabilities, largest = torch.empty_like(logits), []
+        for part, out in zip(logits.split(_ROWS), probabilities.split(_ROWS), strict=True):
+            exact = torch.softmax(part, 1, dtype=torch.float32)
+            largest.append(exact.amax(1))
+            out.copy_(exact)
+        target_logp = chosen.float() - top.float() + torch.cat(largest).log()
+        ctx.save_for_backward(probabilities, targets, target_logp)
+        return target_logp, likeliest
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _likeliest: None) -> tuple[Tensor, None]:
         """d logprob / d logits = one-hot of the target - softmax."""
-        logits, targets = ctx.saved_tensors
-        result = torch.empty_like(logits)
-        columns = (logits, targets, grad, result)
-        for part, target, weight, out in zip(*(each.split(_ROWS) for each in columns), strict=True):
-            slope = torch.softmax(part, 1, dtype=torch.float32).mul_(-weight.unsqueeze(1))
-            slope[torch.arange(len(target), device=target.device), target] += weight
-            out.copy_(slope)
+        probabilities, targets, target_logp = ctx.saved_tensors
+        result = probabilities * -grad.to(probabilities.dtype).unsqueeze(1)
+        rows = torch.arange(len(targets), device=targets.device)
+        # In float32, since 1 - p of a likely target is lost where p is rounded.
+        result[rows, targets] = (grad * -torch.expm1(target_logp)).to(result.dtype)
         return result, None

@@ -56,3 +56,21 @@ def test_judge_equals_log_softmax_and_its_gradient(dtype: torch.dtype) -> None:
     torch.testing.assert_close(ours.grad, naive.grad)
     assert ours.grad is not None
     assert ours.grad.dtype is dtype
+
+
+def test_the_gradient_at_a_likely_target_is_exact() -> None:
+    """In bfloat16 1 - p of a p near 1 would be off by a fifth if p were rounded first."""
+    logits = torch.zeros(1, 50, dtype=torch.bfloat16)
+    logits[0, 7] = 8.5
+    leaf = logits.clone().requires_grad_()
+    target_logprobs(leaf, torch.tensor([7]))[0].sum().backward()
+    assert leaf.grad is not None
+    expected = 1 - torch.softmax(logits.double(), 1)[0, 7]
+    torch.testing.assert_close(leaf.grad[0, 7].double(), expected, rtol=2**-8, atol=0.0)
+
+
+def test_an_unlikely_target_keeps_its_logprob() -> None:
+    """Its probability underflows in float32."""
+    logits = torch.tensor([[0.0, -200.0, 1.0]], requires_grad=True)
+    logprobs, _ = target_logprobs(logits, torch.tensor([1]))
+    torch.testing.assert_close(logprobs, torch.log_softmax(logits, 1)[:, 1])
