@@ -73,7 +73,8 @@ def select_layers(
         draws: (W, L) bootstrap scores, for `cost_aware` alone.
 
     Raises:
-        EavssError: the fraction is not in (0, 1], the selector is unknown, or `cost_aware` has no draws.
+        EavssError: the fraction is not in (0, 1], the selector is unknown, it scores all blocks alike, or
+            `cost_aware` has no draws.
     """
     if not 0 < fraction <= 1:
         raise EavssError(f"select_fraction: {fraction} selects no block or too many; it should be above 0, at most 1")
@@ -81,7 +82,13 @@ def select_layers(
     count = count_to_select(fraction, total)
     match selector:
         case "eavss" | "hsav" | "avss" | "block_influence" | "probe":
-            return _highest([_score(layer, selector, form, estimator) for layer in layer_scores], count)
+            values = [_score(layer, selector, form, estimator) for layer in layer_scores]
+            if selector != "probe" and total > count and len(set(values)) == 1:  # a probe may be right everywhere
+                raise EavssError(
+                    f"selector: {selector} scores every block {values[0]:.3g}, so it has no reason for any; "
+                    "name blocks with `layers`, or take another selector"
+                )
+            return _highest(values, count)
         case "first":
             return list(range(count))
         case "middle":

@@ -8,14 +8,21 @@ from eavss.probes import probe_accuracy
 from eavss.profile import LayerProfile, PairedBatch, profile_batch
 from eavss.records import LayerScores
 from eavss.selectors import Form, Selection, check_layers, count_to_select, select_layers
+from eavss.soundness import require_sound
 from eavss.stability import Stability, stability
 from train.recipe.settings import SelectionSettings
 from train.runtime.distributed import map_sharded
 
 
 def score(model: PreTrainedModel, batches: list[PairedBatch]) -> LayerProfile:
-    """Profile the blocks of `model` on batches of training questions, divided among the ranks."""
-    return LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
+    """Profile the blocks of `model` on batches of training questions, divided among the ranks.
+
+    Raises:
+        EavssError: see `profile_model`; or the profile says nothing (`eavss.soundness.require_sound`).
+    """
+    profile = LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
+    require_sound(profile)
+    return profile
 
 
 def block_scores(profile: LayerProfile) -> list[LayerScores]:
@@ -50,7 +57,7 @@ def select(profile: LayerProfile, settings: SelectionSettings, seed: int) -> Cho
         seed: the seed of the bootstrap, and of the selector `random`.
 
     Raises:
-        EavssError: the recipe names blocks that the model does not have.
+        EavssError: the recipe names blocks that the model does not have, or its selector scores all blocks alike.
     """
     scores = block_scores(profile)
     count = count_to_select(settings.fraction, len(scores))
