@@ -83,11 +83,7 @@ def select_layers(
     match selector:
         case "eavss" | "hsav" | "avss" | "block_influence" | "probe":
             values = [_score(layer, selector, form, estimator) for layer in layer_scores]
-            if selector != "probe" and total > count and len(set(values)) == 1:  # a probe may be right everywhere
-                raise EavssError(
-                    f"selector: {selector} scores every block {values[0]:.3g}, so it has no reason for any; "
-                    "name blocks with `layers`, or take another selector"
-                )
+            _require_ranking(values, selector, count)
             return _highest(values, count)
         case "first":
             return list(range(count))
@@ -105,6 +101,15 @@ def select_layers(
         case "cost_aware":
             raise EavssError("selector: 'cost_aware' needs bootstrap scores (eavss.stability)")
     raise EavssError(f"selector: {selector!r} should be one of {', '.join(SELECTORS)}")
+
+
+def _require_ranking(values: Sequence[float], selector: Selector, count: int) -> None:
+    """Refuse to select some blocks by scores that are all alike."""
+    if selector != "probe" and len(values) > count and len(set(values)) == 1:  # a probe may be right at every block
+        raise EavssError(
+            f"selector: {selector} scores every block {values[0]:.3g}, so it has no reason for any; "
+            "name blocks with `layers`, or take another selector"
+        )
 
 
 def _score(layer: LayerScores, selector: Selector, form: Form, estimator: Estimator) -> float:

@@ -43,17 +43,9 @@ from train.runtime.seeding import random_stream
 
 
 def main(
-    args: EavssArguments,
-    training: TrainingArguments,
-    options: argparse.Namespace,
-    recipe: str,
-    checkpoint: str | None,
+    args: EavssArguments, training: TrainingArguments, options: argparse.Namespace, recipe: str, checkpoint: str | None
 ) -> CutRecord:
-    """Heal the model, write it, and return what its `cut.json` holds.
-
-    Args:
-        recipe: what a checkpoint of this run belongs to.
-        checkpoint: the one to go on from, if there is any.
+    """Heal the model, from a checkpoint of this `recipe` on if there is one, and return what its `cut.json` holds.
 
     Raises:
         RecipeError: there is no such cut, or the output folder holds a model already.

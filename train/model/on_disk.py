@@ -6,7 +6,7 @@ adapter is merged in the same way: a weight is merged when it is read, to comput
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from accelerate.utils import PrefixedDataset
 from peft import PeftModel
@@ -125,12 +125,12 @@ def merge_as_read(model: PeftModel) -> PreTrainedModel:
     return base
 
 
-def distinct_weights(model: PreTrainedModel) -> dict[str, Any]:
+def distinct_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """Return a model's state dict for `save_pretrained`, without those on disk that are tied to another one.
 
     It leaves out the tied weights of other models by itself, by their place in memory.
     """
-    weights: dict[str, Any] = model.state_dict()
+    weights: dict[str, Tensor] = model.state_dict()
     for tied, source in model.all_tied_weights_keys.items():
         if weights[tied].is_meta and load_offloaded_parameter(model, tied).equal(
             load_offloaded_parameter(model, source)

@@ -63,11 +63,8 @@ def find_checkpoint(
             than the recipe asks for. Where nothing is missing, all but `auto` are refused too.
     """
     named = training.resume_from_checkpoint
-    if named is None and any(Path(str(training.output_dir)).glob(f"checkpoint-*/{MANIFEST}")):
-        say(
-            f"note: the checkpoints in {training.output_dir} are not used; "
-            "--resume_from_checkpoint auto goes on from the newest"
-        )
+    if named is None:
+        _say_unused(training)
     if named is None or named.lower() == "false":
         return None
     auto = named.lower() == "auto"
@@ -91,13 +88,18 @@ def find_checkpoint(
     if manifest is not None:
         _refuse_other(named, manifest, yaml.safe_load(recipe), step_size(training))
     _refuse_more_steps(named, training)
-    if not auto and is_finished(named, training, finish):
-        key = "max_steps" if training.max_steps > 0 else "num_train_epochs"
-        raise RecipeError(
-            f"resume_from_checkpoint: {named} has made all {steps_made(named)} steps, and the results are written; "
-            f"raise {key}, or resume from an earlier checkpoint into another output_dir"
-        )
+    if not auto:
+        _refuse_finished(named, training, finish)
     return named
+
+
+def _say_unused(training: TrainingArguments) -> None:
+    """Say that a run starts afresh although there are checkpoints in its folder."""
+    if any(Path(str(training.output_dir)).glob(f"checkpoint-*/{MANIFEST}")):
+        say(
+            f"note: the checkpoints in {training.output_dir} are not used; "
+            "--resume_from_checkpoint auto goes on from the newest"
+        )
 
 
 def is_finished(checkpoint: str | None, training: TrainingArguments, finish: Finish = TRAINED) -> bool:
@@ -189,6 +191,15 @@ def _steps_asked(checkpoint: str, training: TrainingArguments) -> int:
     if training.max_steps > 0:
         return training.max_steps
     return ceil(training.num_train_epochs * state.max_steps / max(1, state.num_train_epochs))
+
+
+def _refuse_finished(checkpoint: str, training: TrainingArguments, finish: Finish) -> None:
+    if is_finished(checkpoint, training, finish):
+        key = "max_steps" if training.max_steps > 0 else "num_train_epochs"
+        raise RecipeError(
+            f"resume_from_checkpoint: {checkpoint} has made all {steps_made(checkpoint)} steps, and the results are "
+            f"written; raise {key}, or resume from an earlier checkpoint into another output_dir"
+        )
 
 
 def _refuse_more_steps(checkpoint: str, training: TrainingArguments) -> None:
