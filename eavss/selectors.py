@@ -89,14 +89,17 @@ def select_layers(
         similarity: (L, L) how alike two blocks are (`eavss.similarity.difference_similarity`), for `diverse` alone.
 
     Raises:
-        EavssError: the fraction is not in (0, 1], the selector is unknown, or what it needs is not there.
+        EavssError: the fraction is not in (0, 1], the selector is unknown, it scores all blocks alike, or what it needs
+            is not there.
     """
     if not 0 < fraction <= 1:
         raise EavssError(f"select_fraction: {fraction} selects no block or too many; it should be above 0, at most 1")
     total = len(layer_scores)
     count = count_to_select(fraction, total)
     if selector in get_args(ScoreSelector):
-        return _highest([_score(layer, selector, form, estimator) for layer in layer_scores], count)
+        values = [_score(layer, selector, form, estimator) for layer in layer_scores]
+        _require_ranking(values, selector, count)
+        return _highest(values, count)
     if selector == "cost_aware":
         return cheapest_equal(_needed(draws, "cost_aware", "bootstrap scores (eavss.stability)"), count)
     if selector == "diverse":
@@ -125,6 +128,15 @@ def _needed(tensor: "Tensor | None", selector: str, what: str) -> "Tensor":
     if tensor is None:
         raise EavssError(f"selector: {selector!r} needs {what}")
     return tensor
+
+
+def _require_ranking(values: Sequence[float], selector: Selector, count: int) -> None:
+    """Refuse to select some blocks by scores that are all alike."""
+    if selector != "probe" and len(values) > count and len(set(values)) == 1:  # a probe may be right at every block
+        raise EavssError(
+            f"selector: {selector} scores every block {values[0]:.3g}, so it has no reason for any; "
+            "name blocks with `layers`, or take another selector"
+        )
 
 
 def _score(layer: LayerScores, selector: Selector, form: Form, estimator: Estimator) -> float:

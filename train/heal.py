@@ -55,20 +55,21 @@ from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import require_new
 from train.publishing.cutting import CutRecord, export_cut, read_cut, write_cut_card
 from train.recipe.provenance import recipe_text
-from train.resuming.finding import find_checkpoint, require_blocks
+from train.resuming.finding import HEALED, find_checkpoint, is_finished, require_blocks
 from train.runtime.output_lock import only_writer
 from train.runtime.seeding import random_stream
 
 
-def main(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> CutRecord:
-    """Heal the model, write it, and return what its `cut.json` holds.
+def main(
+    args: EavssArguments, training: TrainingArguments, options: argparse.Namespace, recipe: str, checkpoint: str | None
+) -> CutRecord:
+    """Heal the model, from a checkpoint of this `recipe` on if there is one, and return what its `cut.json` holds.
 
     Raises:
         RecipeError: there is no such cut, or the output folder holds a model already.
         ModelError: the checkpoint does not say what the trained model said.
     """
-    output, recipe = Path(str(training.output_dir)), f"{recipe_text(args, training)}texts: {options.texts}\n"
-    checkpoint = from_main(lambda: find_checkpoint(training, recipe, args.trust_checkpoint))
+    output = Path(str(training.output_dir))
     cut = read_cut(options.cut, args.model_name_or_path)
     from_main(lambda: require_new(output / "model"))
     set_seed(training.seed)
@@ -112,7 +113,12 @@ def command(argv: Sequence[str] | None) -> None:
     options, recipe = read_options(argv)
     args, training = parse(recipe)
     with only_writer(Path(str(training.output_dir))):
-        main(args, training, options)
+        text = f"{recipe_text(args, training)}texts: {options.texts}\n"
+        checkpoint = from_main(lambda: find_checkpoint(training, text, args.trust_checkpoint, HEALED))
+        if from_main(lambda: is_finished(checkpoint, training, HEALED)):
+            say(f"{training.output_dir} holds the finished run of this recipe; nothing is changed")
+        else:
+            main(args, training, options, text, checkpoint)
 
 
 def run(argv: Sequence[str] | None = None) -> int:

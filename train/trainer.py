@@ -93,7 +93,7 @@ class ContrastiveTrainer(AdapterTrainer):
         The gradient is that of the mean over all pairs of the batch.
 
         Raises:
-            ModelError: the loss is NaN or infinite.
+            ModelError: the loss is NaN or infinite, or it has exploded.
         """
         parts = self._parts(inputs["pairs"])
         state = self.accelerator.gradient_state
@@ -104,7 +104,7 @@ class ContrastiveTrainer(AdapterTrainer):
             state._set_sync_gradients(last_syncs and last)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 total += super().training_step(model, {"part": part})
-        self.require_finite(total, inputs["pairs"][0].chosen.prompt)
+        self.require_sound(total, inputs["pairs"][0].chosen.prompt)
         return total
 
     def _parts(self, pairs: list[ContrastPair]) -> list[MicroBatch]:

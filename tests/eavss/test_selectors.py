@@ -88,11 +88,22 @@ def test_select_layers(options: dict[str, Any], selected: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("values", "fraction", "selected"),
-    [([1, 1, 1, 1], 0.5, [2, 3]), ([2, 1, 2, 2], 0.5, [2, 3]), ([3, 1, 1, 0], 0.5, [0, 2])],
+    [([1, 1, 1, 2], 0.5, [2, 3]), ([2, 1, 2, 2], 0.5, [2, 3]), ([3, 1, 1, 0], 0.5, [0, 2])],
 )
 def test_of_a_tie_the_deeper_block_is_taken(values: list[float], fraction: float, selected: list[int]) -> None:
     tied = [layer(index, *[value] * 5) for index, value in enumerate(values)]
     assert select_layers(tied, fraction=fraction) == selected
+
+
+def test_scores_that_are_all_alike_select_nothing() -> None:
+    """Unless all blocks are trained, or a probe finds the answer at every one."""
+    alike = [layer(index, *[0.25] * 5) for index in range(4)]
+    for selector in ("eavss", "hsav", "avss"):
+        with pytest.raises(EavssError, match=rf"selector: {selector} scores every block 0\.25"):
+            select_layers(alike, selector)  # type: ignore[arg-type] # (a loop widens the literals)
+    assert select_layers(alike, fraction=1.0) == [0, 1, 2, 3]
+    probed: Any = [{**scores, "probe": 1.0} for scores in alike]
+    assert select_layers(probed, "probe", fraction=0.5) == [2, 3]
 
 
 def test_random_is_seeded() -> None:

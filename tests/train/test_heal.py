@@ -60,7 +60,10 @@ def test_what_is_left_is_trained_and_written_as_a_plain_checkpoint(
     assert not torch.allclose(model(input_ids=ids).logits, before(input_ids=ids).logits)
 
 
-def test_a_resumed_run_ends_like_an_uninterrupted_one(saved_model: Path, cut: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    saved_model: Path, cut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the same command leaves it as it is."""
     words = ["--max_steps", "4", "--skip_evaluation"]
     assert heal_cut(saved_model, cut, tmp_path / "whole", *words) == 0
     (tmp_path / "resumed").mkdir()
@@ -68,6 +71,14 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(saved_model: Path, cut: Pa
     assert heal_cut(saved_model, cut, tmp_path / "resumed", *words, "--resume_from_checkpoint", "true") == 0
     adapters = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("whole", "resumed")]
     assert adapters[0].read_bytes() == adapters[1].read_bytes()
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "resumed").rglob("*")}
+    again = [*words, "--resume_from_checkpoint", "auto"]
+    capsys.readouterr()
+    assert heal_cut(saved_model, cut, tmp_path / "resumed", *again) == 0
+    assert "holds the finished run of this recipe; nothing is changed" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "resumed").rglob("*")} == written
+    (tmp_path / "resumed" / "model" / "cut.json").unlink()
+    assert heal_cut(saved_model, cut, tmp_path / "resumed", *again) == 2
 
 
 def test_mistakes_are_told_before_anything_is_computed(

@@ -77,10 +77,10 @@ class HealingTrainer(AdapterTrainer):
         """Run one batch forward and backward.
 
         Raises:
-            ModelError: the loss is NaN or infinite.
+            ModelError: the loss is NaN or infinite, or it has exploded.
         """
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self.require_finite(loss, inputs["batch"].input_ids[0].tolist())
+        self.require_sound(loss, inputs["batch"].input_ids[0].tolist())
         return loss
 
     def compute_loss(

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +13,12 @@ from torch.utils.data import Dataset
 from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
+from train.model.explosion import LossWatch
 from train.model.gradients import RequireGradients
 from train.model.sharding import hand_over
 from train.recipe.trainer_arguments import with_values
 from train.resuming.callbacks import SealCheckpoints, StopAfterStep
-from train.runtime.distributed import is_main_process, on_any_rank
+from train.runtime.distributed import highest_of_ranks, is_main_process
 from train.runtime.errors import ModelError
 from train.runtime.stopping import Terminated, ending_after_step
 
@@ -57,6 +59,8 @@ class AdapterTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the micro-batch
         self._checkpoints_kept = training.save_total_limit
         self.add_callback(RequireGradients())
+        self.add_callback(watch := LossWatch())
+        self._watch = watch
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train, without PEFT's cast of each adapter's input to float32 where autocast casts it back."""
@@ -95,7 +99,7 @@ class AdapterTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         super()._save_checkpoint(*args, **kwargs)
 
-    def require_finite(self, loss: Tensor, first: Sequence[int]) -> None:
+    def require_sound(self, loss: Tensor, first: Sequence[int]) -> None:
         """Stop before the optimiser takes a step with this loss, on all ranks together.
 
         Args:
@@ -103,13 +107,23 @@ class AdapterTrainer(Trainer):
             first: the tokens of the batch's first text, whose end the message shows.
 
         Raises:
-            ModelError: the loss is NaN or infinite on some rank.
+            ModelError: on some rank the loss is NaN or infinite, or it has exploded (`LossWatch`).
         """
-        if on_any_rank(not loss.isfinite(), self.args.device):
-            tokenizer = cast(PreTrainedTokenizerBase, self.processing_class)
-            text = str(tokenizer.decode(list(first), skip_special_tokens=True))[-60:]
-            raise ModelError(
-                f"training stopped before step {self.state.global_step + 1}: the loss is {float(loss)} in a batch with "
-                f"{text!r} (on this rank). No adapter was saved; checkpoints before it are whole. "
-                f"A learning_rate below {self.args.learning_rate:g} is the usual remedy"
+        loss = loss.detach() * self.current_gradient_accumulation_steps  # which the Trainer has divided it by
+        highest = highest_of_ranks(inf if loss.isnan() else float(loss), self.args.device)
+        if not isfinite(highest):
+            fault = f"the loss is {float(loss)}"
+        elif self._watch.exploded(highest):
+            fault = (
+                f"the loss has been above {self._watch.limit:.3g} in {self._watch.batches} batches in a row, and is "
+                f"{float(loss):.3g}"
             )
+        else:
+            return
+        tokenizer = cast(PreTrainedTokenizerBase, self.processing_class)
+        text = str(tokenizer.decode(list(first), skip_special_tokens=True))[-60:]
+        raise ModelError(
+            f"training stopped before step {self.state.global_step + 1}: {fault} in a batch with "
+            f"{text!r} (on this rank). No adapter was saved; checkpoints before it are whole. "
+            f"A learning_rate below {self.args.learning_rate:g} is the usual remedy"
+        )

@@ -64,11 +64,13 @@ def load_whole(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
     return read_model(base).to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
 
 
-def read_model(base: BaseModel, device_map: str | None = None) -> PreTrainedModel:
+def read_model(
+    base: BaseModel, device_map: str | dict[str, str] | None = None, offload_folder: Path | None = None
+) -> PreTrainedModel:
     """Load the causal LM on the CPU, for uses where no training follows.
 
     Args:
-        device_map: as in `from_pretrained`; `meta` checks the files and gives a model without weights.
+        device_map, offload_folder: as in `from_pretrained`; `meta` checks the files and gives a model without weights.
 
     Raises:
         ModelError: see `load_model`; or the checkpoint lacks weights that the model needs.
@@ -91,6 +93,7 @@ def read_model(base: BaseModel, device_map: str | None = None) -> PreTrainedMode
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
             device_map=device_map,
+            offload_folder=offload_folder,
             **source_options(base),
         )
     model: PreTrainedModel
@@ -186,13 +189,14 @@ def load_adapter(base: PreTrainedModel, adapter: str) -> PeftModel:
     """Put a saved adapter on `base`.
 
     Args:
-        adapter: a PEFT folder or Hub id; only safetensors are read.
+        adapter: a PEFT folder or Hub id; only safetensors are read. On a base without weights, it has none either.
 
     Raises:
         ModelError: there is no such adapter, or it does not fit the model.
     """
+    empty = next(base.parameters()).is_meta
     try:
-        model = PeftModel.from_pretrained(base, adapter, use_safetensors=True).eval()
+        model = PeftModel.from_pretrained(base, adapter, use_safetensors=True, low_cpu_mem_usage=empty).eval()
         saved = load_peft_weights(adapter, device="cpu", use_safetensors=True)
     except Exception as error:  # the libraries raise anything for an adapter that is broken or another model's
         raise ModelError(f"adapter: {adapter} cannot be loaded on this model: {one_line(error)}") from None

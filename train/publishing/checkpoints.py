@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,9 +16,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from train.model.adapter_files import sort_lists
 from train.model.loading import load_adapter, own_dtype, read_model
+from train.model.on_disk import ON_DISK, distinct_weights, fill_adapter, is_on_disk, merge_as_read
 from train.model.tokenizer import copy_tokenizer, load_tokenizer
 from train.publishing.reload_check import fixed_logprobs, logprobs_in_fresh_process
 from train.recipe.settings import BaseModel
+from train.runtime.distributed import say
 from train.runtime.errors import ModelError, RecipeError
 from train.runtime.files import check_writable, write_json
 
@@ -37,10 +41,31 @@ class Adapter:
     folder: Path
     base: BaseModel
 
-    def load(self) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-        """Load the adapter on its base, in float32 on the CPU, and the base's tokenizer."""
+    @contextmanager
+    def loaded(self, room: Path) -> Iterator[PeftModel]:
+        """Load the adapter on its base, in float32 on the CPU, and leave the base's weights in their files.
+
+        Where that cannot be (`fill_adapter`) the base is loaded whole, and a line says so.
+
+        Args:
+            room: a folder. Weights that transformers converts, as it does where it fuses a mixture's experts, are kept
+                in it while the model is used.
+
+        Raises:
+            ModelError: see `read_model` and `load_adapter`.
+        """
         exact = replace(self.base, dtype="float32", attn_implementation=None)
-        return load_adapter(read_model(exact), str(self.folder)), load_tokenizer(exact)
+        room.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".weights.", dir=room) as folder:
+            empty = read_model(exact, device_map=ON_DISK, offload_folder=Path(folder))
+            del empty.hf_device_map
+            model = load_adapter(empty, str(self.folder))
+            if fill_adapter(model, self.folder):
+                yield model
+                return
+            del empty, model
+        say("this base and adapter cannot be read weight by weight: the base is loaded whole, in 4 bytes a parameter")
+        yield load_adapter(read_model(exact), str(self.folder))
 
 
 def find_adapter(folder: Path) -> Path:
@@ -65,7 +90,9 @@ def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:
         RecipeError: `target` is not empty.
         ModelError: the copy gives other log-probabilities than the adapter; nothing is left of it.
     """
-    expected = fixed_logprobs(*adapter.load())
+    require_new(target)
+    with adapter.loaded(target.parent) as model:
+        expected = fixed_logprobs(model, load_tokenizer(adapter.base))
     with new_folder(target) as folder:
         shutil.copyfile(adapter.folder / _WEIGHTS, folder / _WEIGHTS)
         config: dict[str, Any] = json.loads((adapter.folder / _CONFIG).read_text(encoding="utf-8"))
@@ -80,8 +107,9 @@ def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:
 def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_size: str) -> None:
     """Write base and adapter as one plain checkpoint with the base's tokenizer, and check it.
 
-    The weights are merged in float32, so that each is rounded once, and those without an adapter are not changed. This
-    takes four bytes of memory for each parameter.
+    The weights are merged in float32, so that each is rounded once, and those without an adapter are not changed. They
+    are read, merged and written one file of the checkpoint after the other, so memory holds one file and the largest
+    weight. The exception is an adapter that is more than LoRA on linear layers: four bytes for each parameter.
 
     Args:
         dtype: `float32`, `bfloat16` or `float16`; None for the base's own.
@@ -92,12 +120,13 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
         ModelError: the merged model gives other log-probabilities than the adapter on its base, or the written
             checkpoint others than the merged model; nothing is left of it.
     """
-    model, tokenizer = adapter.load()
-    expected = fixed_logprobs(model, tokenizer)
-    merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
-    require_close(fixed_logprobs(merged, tokenizer), expected, MERGE_TOLERANCE, "the merged model")
+    require_new(target)
+    tokenizer = load_tokenizer(adapter.base)
     written_as: torch.dtype = getattr(torch, dtype) if dtype else own_dtype(adapter.base)
-    with new_folder(target) as folder:
+    with adapter.loaded(target.parent) as model, new_folder(target) as folder:
+        expected = fixed_logprobs(model, tokenizer)
+        merged: PreTrainedModel = merge_as_read(model) if is_on_disk(model) else model.merge_and_unload(safe_merge=True)
+        require_close(fixed_logprobs(merged, tokenizer), expected, MERGE_TOLERANCE, "the merged model")
         expected = save_checkpoint(
             merged, tokenizer, adapter.base, folder, dtype=written_as, max_shard_size=max_shard_size
         )
@@ -114,11 +143,13 @@ def save_checkpoint(
     dtype: torch.dtype,
     max_shard_size: str,
 ) -> list[float]:
-    """Cast a whole model in place, write it with the tokenizer files of `base`, and return its `fixed_logprobs`."""
+    """Cast a model in place, write it with the tokenizer files of `base`, and return its `fixed_logprobs`."""
     for parameter in model.parameters():  # not `model.to`: it would round the rotary frequencies, as no loading does
         parameter.data = parameter.data.to(dtype)
     expected = fixed_logprobs(model, tokenizer)
-    model.save_pretrained(folder, max_shard_size=max_shard_size)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Attempting to save a model with offloaded modules")  # as it is meant
+        model.save_pretrained(folder, state_dict=distinct_weights(model), max_shard_size=max_shard_size)
     copy_tokenizer(base, folder)
     return expected
 

@@ -7,13 +7,17 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from train.model.on_disk import ON_DISK, fill_adapter
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError
 
@@ -29,11 +33,15 @@ _MARK = "log-probabilities:"
 
 @torch.no_grad()
 def fixed_logprobs(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[float]:
-    """Return the log-probability of every token but the first of each text, in float32, in one list for all texts."""
+    """Return the log-probability of every token but the first of each text, in float32, in one list for all texts.
+
+    Args:
+        model: a model on the CPU, or with its weights on disk (`train.model.on_disk`).
+    """
     model.eval()
     found: list[float] = []
     for text in _TEXTS:
-        ids = tokenizer(text, return_tensors="pt").input_ids.to(next(model.parameters()).device)
+        ids = tokenizer(text, return_tensors="pt").input_ids
         logprobs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
         found += logprobs.gather(1, ids[0, 1:].unsqueeze(1)).squeeze(1).tolist()
     return found
@@ -72,13 +80,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--trust_remote_code", action="store_true")
     parser.add_argument("--dtype", default="float32")
     options = parser.parse_args(argv)
+    folder = Path(options.folder)
     name, source = options.folder, {}
     if options.base:
         name, source = options.base, {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    base = AutoModelForCausalLM.from_pretrained(name, dtype=options.dtype, use_safetensors=True, **source)
-    model = PeftModel.from_pretrained(base, options.folder, use_safetensors=True) if options.base else base
     tokenizer = AutoTokenizer.from_pretrained(name, **source)
-    print(_MARK, json.dumps(fixed_logprobs(model, tokenizer)))
+    load = partial(AutoModelForCausalLM.from_pretrained, name, dtype=options.dtype, use_safetensors=True, **source)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as room:
+        model: Any = load(device_map=ON_DISK, offload_folder=room)
+        if options.base:
+            model = _with_adapter(model, folder) or PeftModel.from_pretrained(load(), folder, use_safetensors=True)
+        print(_MARK, json.dumps(fixed_logprobs(model, tokenizer)))
+
+
+def _with_adapter(base: PreTrainedModel, folder: Path) -> PeftModel | None:
+    """Put an adapter on a base whose weights are on disk; return None where the base has to be whole."""
+    del base.hf_device_map
+    model = PeftModel.from_pretrained(base, folder, use_safetensors=True, low_cpu_mem_usage=True)
+    return model if fill_adapter(model, folder) else None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -13,8 +14,25 @@ from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 
 _STATE = "trainer_state.json"
-# The last files that a run writes, in this order.
-_RESULTS, _REPORT = "results.json", "report.html"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a job writes last, by which a finished run is known.
+
+    Args:
+        record: a JSON file in the output folder.
+        key: its record of training, which says how many `steps` were made.
+        files: what else is there then.
+    """
+
+    record: str
+    key: str
+    files: tuple[str, ...] = ()
+
+
+TRAINED = Finish("results.json", "train", ("report.html",))
+HEALED = Finish("model/cut.json", "healed")
 # Keys that have no part in what is trained (by their first letters), or whose change is the reason to resume.
 _FREE = (
     *("max_steps", "num_train_epochs", "save_", "logging_", "report_to", "run_name", "hub_", "push_", "trust_"),
@@ -26,7 +44,9 @@ _FREE = (
 )
 
 
-def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = False) -> str | None:
+def find_checkpoint(
+    training: TrainingArguments, recipe: str, trusted: bool = False, finish: Finish = TRAINED
+) -> str | None:
     """Return the folder that `resume_from_checkpoint` names, or None where the run starts afresh.
 
     `true` takes the newest whole checkpoint in the output folder, and says which broken ones it passes over. So does
@@ -36,12 +56,15 @@ def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = Fa
     Args:
         recipe: the run as a recipe.
         trusted: take a checkpoint that this user has not written, whose loading under DeepSpeed may run code.
+        finish: what the job writes last.
 
     Raises:
         RecipeError: there is no whole checkpoint, it is another run's or not to be trusted, or it has made more steps
             than the recipe asks for. Where nothing is missing, all but `auto` are refused too.
     """
     named = training.resume_from_checkpoint
+    if named is None:
+        _say_unused(training)
     if named is None or named.lower() == "false":
         return None
     auto = named.lower() == "auto"
@@ -65,28 +88,35 @@ def find_checkpoint(training: TrainingArguments, recipe: str, trusted: bool = Fa
     if manifest is not None:
         _refuse_other(named, manifest, yaml.safe_load(recipe), step_size(training))
     _refuse_more_steps(named, training)
-    if not auto and is_finished(named, training):
-        key = "max_steps" if training.max_steps > 0 else "num_train_epochs"
-        raise RecipeError(
-            f"resume_from_checkpoint: {named} has made all {steps_made(named)} steps, and the results are written; "
-            f"raise {key}, or resume from an earlier checkpoint into another output_dir"
-        )
+    if not auto:
+        _refuse_finished(named, training, finish)
     return named
 
 
-def is_finished(checkpoint: str | None, training: TrainingArguments) -> bool:
+def _say_unused(training: TrainingArguments) -> None:
+    """Say that a run starts afresh although there are checkpoints in its folder."""
+    if any(Path(str(training.output_dir)).glob(f"checkpoint-*/{MANIFEST}")):
+        say(
+            f"note: the checkpoints in {training.output_dir} are not used; "
+            "--resume_from_checkpoint auto goes on from the newest"
+        )
+
+
+def is_finished(checkpoint: str | None, training: TrainingArguments, finish: Finish = TRAINED) -> bool:
     """Return whether a checkpoint has made all the steps, and its run has written its results into the output folder.
 
     Results that are older than the checkpoint are an earlier run's.
+
+    Args:
+        finish: what the job writes last.
     """
     if checkpoint is None or steps_made(checkpoint) < _steps_asked(checkpoint, training):
         return False
-    results, report = (Path(str(training.output_dir)) / name for name in (_RESULTS, _REPORT))
+    output = Path(str(training.output_dir))
     try:
-        steps = json.loads(results.read_text(encoding="utf-8"))["train"]["steps"]
-        newer = (
-            min(path.stat().st_mtime_ns for path in (results, report)) >= (Path(checkpoint) / _STATE).stat().st_mtime_ns
-        )
+        steps = json.loads((output / finish.record).read_text(encoding="utf-8"))[finish.key]["steps"]
+        oldest = min((output / name).stat().st_mtime_ns for name in (finish.record, *finish.files))
+        newer = oldest >= (Path(checkpoint) / _STATE).stat().st_mtime_ns
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return newer and steps == steps_made(checkpoint)
@@ -161,6 +191,15 @@ def _steps_asked(checkpoint: str, training: TrainingArguments) -> int:
     if training.max_steps > 0:
         return training.max_steps
     return ceil(training.num_train_epochs * state.max_steps / max(1, state.num_train_epochs))
+
+
+def _refuse_finished(checkpoint: str, training: TrainingArguments, finish: Finish) -> None:
+    if is_finished(checkpoint, training, finish):
+        key = "max_steps" if training.max_steps > 0 else "num_train_epochs"
+        raise RecipeError(
+            f"resume_from_checkpoint: {checkpoint} has made all {steps_made(checkpoint)} steps, and the results are "
+            f"written; raise {key}, or resume from an earlier checkpoint into another output_dir"
+        )
 
 
 def _refuse_more_steps(checkpoint: str, training: TrainingArguments) -> None:

@@ -82,13 +82,18 @@ def _place() -> tuple[int, int]:
 
 def on_any_rank(flag: bool, device: "torch.device") -> bool:
     """Return whether the flag is set on some rank; every rank must call this."""
+    return bool(highest_of_ranks(float(flag), device))
+
+
+def highest_of_ranks(value: float, device: "torch.device") -> float:
+    """Return the highest value of all ranks; every rank must call this, with a number or an infinity."""
     if _place()[1] == 1:
-        return flag
+        return value
     import torch.distributed
 
-    found = torch.tensor(float(flag), device=device)
+    found = torch.tensor(value, device=device)
     torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
-    return bool(found)
+    return float(found)
 
 
 def from_main(function: Callable[[], Result]) -> Result:

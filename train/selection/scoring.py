@@ -9,6 +9,7 @@ from eavss.profile import LayerProfile, PairedBatch, profile_batch
 from eavss.records import LayerScores
 from eavss.selectors import Form, Selection, check_layers, count_to_select, select_layers
 from eavss.similarity import difference_similarity
+from eavss.soundness import require_sound
 from eavss.stability import Stability, stability
 from train.model.kept_tensors import KeptTensors
 from train.recipe.settings import SelectionSettings
@@ -24,12 +25,17 @@ def score(model: PreTrainedModel, batches: list[PairedBatch], kept: KeptTensors 
 
     Args:
         kept: where profiles are kept for later runs; None to make it whatever was kept.
+
+    Raises:
+        EavssError: see `profile_model`; or the profile says nothing (`eavss.soundness.require_sound`).
     """
 
-    def profile() -> LayerProfile:
+    def make() -> LayerProfile:
         return LayerProfile.merge(map_sharded(lambda batch: profile_batch(model, batch), batches, "scoring blocks"))
 
-    return profile() if kept is None else reuse_or_profile(model, batches, kept, profile)
+    profile = make() if kept is None else reuse_or_profile(model, batches, kept, make)
+    require_sound(profile)
+    return profile
 
 
 def block_scores(profile: LayerProfile, more: ModelScores | None = None) -> list[LayerScores]:
@@ -75,7 +81,7 @@ def select(profile: LayerProfile, settings: SelectionSettings, seed: int, more: 
         seed: the seed of the bootstrap, and of the selector `random`.
 
     Raises:
-        EavssError: the recipe names blocks that the model does not have.
+        EavssError: the recipe names blocks that the model does not have, or its selector scores all blocks alike.
     """
     scores = block_scores(profile, more)
     count = count_to_select(settings.fraction, len(scores))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from tests.train.publishing.toy_run import CONFIG, WEIGHTS
@@ -35,11 +35,11 @@ def test_an_adapter_is_found_in_a_run_and_by_itself(run: Path, base: Path, tmp_p
         find_adapter(tmp_path)
 
 
-def test_an_adapter_is_loaded_in_float32_whatever_the_recipe_says(adapter: Adapter) -> None:
+def test_an_adapter_is_loaded_in_float32_whatever_the_recipe_says(adapter: Adapter, tmp_path: Path) -> None:
     """Its base is in bfloat16 on disk, and an attention of a GPU's is of no use here."""
     recipe = BaseModel(adapter.base.name, dtype="bfloat16", attn_implementation="flash_attention_2")
-    model, _ = Adapter(adapter.folder, recipe).load()
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    with Adapter(adapter.folder, recipe).loaded(tmp_path) as model:
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_an_adapter_is_byte_equal_and_names_the_given_base(adapter: Adapter, tmp_path: Path) -> None:
@@ -122,12 +122,14 @@ def test_a_broken_adapter_leaves_nothing(adapter: Adapter, tmp_path: Path) -> No
 def test_a_checkpoint_that_gives_other_log_probabilities_leaves_nothing(
     adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The weights are changed while they are written."""
+    """The weights are changed when they have been written."""
     original = PreTrainedModel.save_pretrained
 
     def spoil(self: PreTrainedModel, folder: Path, **options: Any) -> None:
-        self.get_output_embeddings().weight.data.mul_(1.1)
         original(self, folder, **options)
+        weights = load_file(folder / "model.safetensors")
+        weights["lm_head.weight"] *= 1.1
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
     monkeypatch.setattr(PreTrainedModel, "save_pretrained", spoil)
     with pytest.raises(ModelError, match="the exported checkpoint gives log-probabilities that are off by"):

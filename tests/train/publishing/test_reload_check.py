@@ -8,8 +8,9 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.toys import naive_logprobs, tiny_model
 from tests.train.publishing.toy_run import write_adapter
+from train.model.loading import load_adapter, read_model
+from train.model.tokenizer import load_tokenizer
 from train.publishing import reload_check
-from train.publishing.checkpoints import Adapter
 from train.publishing.reload_check import fixed_logprobs, logprobs_in_fresh_process
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError
@@ -28,12 +29,17 @@ def test_every_token_but_the_first_of_each_text(tokenizer: PreTrainedTokenizerFa
     )
 
 
+def logprobs_in_memory(adapter: Path, base: Path) -> list[float]:
+    exact = BaseModel(str(base), dtype="float32")
+    return fixed_logprobs(load_adapter(read_model(exact), str(adapter)), load_tokenizer(exact))
+
+
 def test_the_command_prints_them_after_a_mark(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adapter = write_adapter(tmp_path / "adapter", base)
     reload_check.main([str(adapter), "--base", str(base), "--dtype", "float32"])
     printed = capsys.readouterr().out.splitlines()[-1]
     mark, _, found = printed.partition(": ")
-    expected = fixed_logprobs(*Adapter(adapter, BaseModel(str(base))).load())
+    expected = logprobs_in_memory(adapter, base)
     assert mark == "log-probabilities"
     assert [float(value) for value in found.strip("[]").split(",")] == pytest.approx(expected)
 
@@ -41,7 +47,7 @@ def test_the_command_prints_them_after_a_mark(base: Path, tmp_path: Path, capsys
 @pytest.mark.slow
 def test_a_fresh_process_gives_the_same_and_one_that_fails_is_an_error(base: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "adapter", base)
-    expected = fixed_logprobs(*Adapter(adapter, BaseModel(str(base))).load())
+    expected = logprobs_in_memory(adapter, base)
     assert logprobs_in_fresh_process(adapter, "float32", BaseModel(str(base))) == pytest.approx(expected)
     with pytest.raises(ModelError, match="a fresh process cannot load what was written"):
         logprobs_in_fresh_process(tmp_path, "float32", None)

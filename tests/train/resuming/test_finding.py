@@ -101,6 +101,13 @@ def test_auto_starts_afresh_where_there_is_nothing_to_resume(
     assert "checkpoint-12 is passed over" in capsys.readouterr().out
 
 
+def test_checkpoints_that_are_not_used_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint(tmp_path, 10)
+    for named, told in (((), True), (("--resume_from_checkpoint", "false"), False)):
+        assert find_checkpoint(arguments(tmp_path, *named)[1], RECIPE) is None
+        assert ("--resume_from_checkpoint auto goes on from the newest" in capsys.readouterr().out) is told
+
+
 def test_more_epochs_go_on(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, 10)
     _, training = arguments(tmp_path, "--num_train_epochs", "3", "--resume_from_checkpoint", "true")

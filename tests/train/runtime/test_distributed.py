@@ -11,6 +11,7 @@ from train.runtime.distributed import (
     fail,
     from_each,
     from_main,
+    highest_of_ranks,
     is_host_main_process,
     is_main_process,
     join_bytes,
@@ -77,9 +78,10 @@ def test_two_ranks_share_the_work_and_both_get_all_of_it() -> None:
         done: list[int] = []
         found = map_sharded(lambda item: done.append(item) or item * 10, list(range(5)), "work")  # type: ignore[func-returns-value]
         flags = [on_any_rank(flag, torch.device("cpu")) for flag in (rank == 1, False)]
-        return done, found, from_main(lambda: rank), from_each(rank), flags
+        highest = highest_of_ranks(-1.5 - rank, torch.device("cpu"))
+        return done, found, from_main(lambda: rank), from_each(rank), flags, highest
 
-    rest = ([0, 10, 20, 30, 40], 0, [0, 1], [True, False])
+    rest = ([0, 10, 20, 30, 40], 0, [0, 1], [True, False], -1.5)
     assert on_two_ranks(work) == [([0, 2, 4], *rest), ([1, 3], *rest)]
 
 
