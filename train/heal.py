@@ -49,6 +49,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
         RecipeError: there is no such cut, or the output folder holds a model already.
         ModelError: the checkpoint does not say what the trained model said.
     """
+    args.require_own_precision()
     output, recipe = Path(str(training.output_dir)), f"{recipe_text(args, training)}texts: {options.texts}\n"
     checkpoint = from_main(lambda: find_checkpoint(training, recipe, args.trust_checkpoint))
     cut = read_cut(options.cut, args.model_name_or_path)

@@ -14,7 +14,7 @@ from eavss.shortcuts import can_start_at
 from train.base.block_inputs import size_in_bytes, tokens_to_read
 from train.batching.packing import Packer
 from train.batching.pairs import ContrastPairs
-from train.model.lora import lora_parameters
+from train.model.lora import equivalent_parameters
 from train.recipe.settings import LoraSettings
 from train.runtime.distributed import from_main, say
 from train.runtime.files import cache_folder
@@ -28,7 +28,7 @@ class PairCosts:
         forward: the FLOPs of the model's forward pass.
         tokens: a pair's mean number of tokens, shared prompts counted once.
         predicted: a pair's mean number of positions with logits.
-        adapter: the adapter's parameters in each block.
+        adapter: the adapter's parameters in each block (`train.model.lora.equivalent_parameters`).
         reading: the FLOPs of the one pass over every sequence, and of writing and reading the texts to replay.
         replayed: tokens of the replayed text that joins a micro-batch.
         cache_bytes: the size of a block-input cache of the pairs.
@@ -38,7 +38,7 @@ class PairCosts:
     forward: ForwardCosts
     tokens: float
     predicted: float
-    adapter: tuple[int, ...]
+    adapter: tuple[float, ...]
     reading: float
     replayed: float
     cache_bytes: int
@@ -82,7 +82,7 @@ def pair_costs(
         forward=forward,
         tokens=sum(map(packer.length, groups)) / len(pairs),
         predicted=predicted / len(pairs),
-        adapter=lora_parameters(model, lora),
+        adapter=equivalent_parameters(model, lora),
         reading=of_pairs + of_texts,
         replayed=written / len(texts) if texts else 0,
         cache_bytes=size_in_bytes(model, sequences, packer.preamble),

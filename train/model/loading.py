@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from eavss.blocks import find_blocks
 from train.model.completeness import require_complete
+from train.model.quantization import bitsandbytes_config, prepare_packed, scales
 from train.model.sharding import dividing, each_whole, gather_as_needed, zero3_settings
 from train.model.source import one_line, reading, source_options
 from train.recipe.settings import BaseModel
@@ -57,6 +59,8 @@ def load_whole(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
     """
     # Otherwise from_pretrained would divide it, and `generate` would wait for ranks that write nothing.
     unset_hf_deepspeed_config()
+    if base.quantization is not None:  # packed on the device, so that no more than a layer is there unpacked
+        return read_model(base, device_map=str(training.device))
     return read_model(base).to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
 
 
@@ -68,12 +72,16 @@ def read_model(base: BaseModel, device_map: str | None = None) -> PreTrainedMode
 
     Raises:
         ModelError: see `load_model`; or the checkpoint lacks weights that the model needs.
+        RecipeError: the weights should be packed, and bitsandbytes is not installed.
     """
+    dtype = choose_dtype(base.dtype)
+    packing = None if base.quantization is None else bitsandbytes_config(base.quantization, dtype)
     with reading(base):
         config = AutoConfig.from_pretrained(base.name, **source_options(base))
         if getattr(config, "quantization_config", None) is not None:
             raise ValueError(
-                "its weights are quantised, and references and an exact merge need them in bfloat16, float16 or float32"
+                "its weights are quantised; name the model that they were made from, which load_in_4bit: true or "
+                "load_in_8bit: true quantises when it is loaded"
             )
         for key, value in vars(config).items():
             if key.endswith(("dropout", "pdrop")) and isinstance(value, float):
@@ -81,17 +89,19 @@ def read_model(base: BaseModel, device_map: str | None = None) -> PreTrainedMode
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.name,
             config=config,
-            dtype=choose_dtype(base.dtype),
+            dtype=dtype,
             attn_implementation=base.attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            device_map=device_map,
+            device_map=device_map or ("cpu" if packing else None),  # packing goes to a GPU of itself
+            quantization_config=packing,
             **source_options(base),
         )
     model: PreTrainedModel
     model, report = loaded
     require_complete(base.name, model, report)
+    prepare_packed(model)
     return model
 
 
@@ -107,7 +117,7 @@ def fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
     The hash does not depend on where the model lies on disk; another revision of it has another hash. Of a model that
     is divided among the ranks all must ask for it.
     """
-    sums = [weight.sum(dtype=torch.float64).item() for weight in each_whole(model)]
+    sums = [weight.sum(dtype=torch.float64).item() for weight in chain(each_whole(model), scales(model))]
     config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _FILE_KEYS}
     return hashlib.sha256(json.dumps([config, sums], sort_keys=True, default=str).encode()).digest()
 

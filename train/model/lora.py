@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -75,18 +75,61 @@ def lora_targets(model: PreTrainedModel, settings: LoraSettings, blocks: Sequenc
 
 
 def _adapted(model: PreTrainedModel, layer: int, targets: Sequence[str]) -> list[torch.Tensor]:
-    """Return the weights in one block that get an adapter."""
+    """Return the weights of the linear layers in one block that get an adapter."""
     modules = find_blocks(model).linear_modules(layer)
     return [module.weight for name, module in modules.items() if name.rpartition(".")[2] in targets]  # type: ignore[misc]
 
 
+def adapted_experts(model: PreTrainedModel, settings: LoraSettings, layer: int) -> dict[str, nn.Parameter]:
+    """Return the fused experts of one block that get an adapter, by their names in the block."""
+    return find_blocks(model).fused_experts(layer) if settings.experts else {}
+
+
+def require_experts(model: PreTrainedModel) -> None:
+    """Refuse `lora_experts` for a model without fused experts.
+
+    Raises:
+        RecipeError: it has none.
+    """
+    found = find_blocks(model)
+    if not any(found.fused_experts(layer) for layer in range(len(found.modules))):
+        raise RecipeError(f"lora_experts: {type(model).__name__} has no fused experts; it should be false")
+
+
 def lora_parameters(model: PreTrainedModel, settings: LoraSettings) -> tuple[int, ...]:
-    """Count the adapter's parameters in each block: r * (inputs + outputs) of each target."""
-    targets = lora_targets(model, settings)
-    every = range(len(find_blocks(model).modules))
+    """Count the adapter's parameters in each block: r * (inputs + outputs) of each target, and of each expert."""
     return tuple(
-        sum(settings.r * sum(whole_shape(weight)) for weight in _adapted(model, layer, targets)) for layer in every
+        settings.r
+        * (
+            sum(sum(whole_shape(weight)) for weight in linear)
+            + sum(experts * (rows + columns) for experts, rows, columns in map(whole_shape, fused))
+        )
+        for linear, fused in _by_block(model, settings)
     )
+
+
+def equivalent_parameters(model: PreTrainedModel, settings: LoraSettings) -> tuple[float, ...]:
+    """Count, in each block, the adapter's parameters at the price of a linear layer's: 6 FLOPs for a token and step.
+
+    To experts PEFT adds the adapter's product before they are multiplied. So the gradient of each weight that a token
+    meets is computed, for 2 FLOPs, as if it were trained itself. The product itself takes as long for one token as for
+    thousands, and is left out.
+    """
+    active: int | None = getattr(model.config.get_text_config(decoder=True), "num_experts_per_tok", None)
+    return tuple(
+        settings.r * sum(sum(whole_shape(weight)) for weight in linear)
+        + sum((active or experts) * rows * columns / 3 for experts, rows, columns in map(whole_shape, fused))
+        for linear, fused in _by_block(model, settings)
+    )
+
+
+def _by_block(
+    model: PreTrainedModel, settings: LoraSettings
+) -> Iterator[tuple[list[torch.Tensor], list[nn.Parameter]]]:
+    """Yield the linear layers' and the experts' weights that get an adapter, block by block."""
+    targets = lora_targets(model, settings)
+    for layer in range(len(find_blocks(model).modules)):
+        yield _adapted(model, layer, targets), list(adapted_experts(model, settings, layer).values())
 
 
 def adapted_share(model: PreTrainedModel, settings: LoraSettings, blocks: Sequence[int] | None = None) -> float:
@@ -97,17 +140,26 @@ def adapted_share(model: PreTrainedModel, settings: LoraSettings, blocks: Sequen
     """
     targets, modules = lora_targets(model, settings, blocks), find_blocks(model).modules
     every = range(len(modules)) if blocks is None else blocks
-    adapted = sum(whole_shape(weight).numel() for layer in every for weight in _adapted(model, layer, targets))
+    weights = [
+        weight
+        for layer in every
+        for weight in (*_adapted(model, layer, targets), *adapted_experts(model, settings, layer).values())
+    ]
+    adapted = sum(whole_shape(weight).numel() for weight in weights)
     return adapted / sum(whole_shape(parameter).numel() for layer in every for parameter in modules[layer].parameters())
 
 
 def lora_config(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettings) -> LoraConfig:
-    """Return PEFT's config for LoRA on the linear layers of the blocks named by their indices.
+    """Return PEFT's config for LoRA on the linear layers, and perhaps the experts, of blocks named by their indices.
 
     Raises:
-        RecipeError, ModelError: see `lora_targets`.
+        RecipeError, ModelError: see `lora_targets` and `require_experts`.
     """
     found = find_blocks(model)
+    if settings.experts:
+        require_experts(model)
+    # By their full names, since PEFT takes parameters of all blocks, whatever `layers_to_transform` says.
+    experts = [f"{found.path}.{layer}.{name}" for layer in blocks for name in adapted_experts(model, settings, layer)]
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.r,
@@ -116,15 +168,16 @@ def lora_config(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSet
         target_modules=lora_targets(model, settings, blocks),
         layers_to_transform=list(blocks),
         layers_pattern=found.pattern,
+        target_parameters=experts or None,
         fan_in_fan_out=_transposed(model),
     )
 
 
 def add_lora(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettings) -> PeftModel:
-    """Put LoRA on the linear layers of exactly the blocks named by their indices.
+    """Put LoRA on the linear layers, and perhaps the experts, of exactly the blocks named by their indices.
 
     Raises:
-        RecipeError, ModelError: see `lora_targets`; or other blocks became trainable.
+        RecipeError, ModelError: see `lora_config`; or other blocks became trainable.
     """
     adapted = get_peft_model(model, lora_config(model, blocks, settings))
     trainable = trainable_blocks(adapted)

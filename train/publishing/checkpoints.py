@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from train.model.adapter_files import sort_lists
 from train.model.loading import load_adapter, own_dtype, read_model
+from train.model.quantization import unpack_into
 from train.model.tokenizer import copy_tokenizer, load_tokenizer
 from train.publishing.reload_check import fixed_logprobs, logprobs_in_fresh_process
 from train.recipe.settings import BaseModel
@@ -38,9 +39,22 @@ class Adapter:
     base: BaseModel
 
     def load(self) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-        """Load the adapter on its base, in float32 on the CPU, and the base's tokenizer."""
+        """Load the adapter on its base, in float32 or packed as in training, and its tokenizer, on the CPU."""
         exact = replace(self.base, dtype="float32", attn_implementation=None)
         return load_adapter(read_model(exact), str(self.folder)), load_tokenizer(exact)
+
+    def unpacked(self, packed: PreTrainedModel) -> tuple[PeftModel, float]:
+        """Load the adapter on its base in float32, with the weights that it was trained on.
+
+        Args:
+            packed: the base with packed weights, without the adapter.
+
+        Returns:
+            The model, and how far the base's weights are from its own (`train.model.quantization.unpack_into`).
+        """
+        plain = read_model(replace(self.base, dtype="float32", attn_implementation=None, quantization=None))
+        lost = unpack_into(plain, packed)
+        return load_adapter(plain, str(self.folder)), lost
 
 
 def find_adapter(folder: Path) -> Path:
@@ -77,15 +91,18 @@ def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:
         require_close(found, expected, PROCESS_TOLERANCE, "the exported adapter")
 
 
-def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_size: str) -> None:
+def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_size: str) -> float:
     """Write base and adapter as one plain checkpoint with the base's tokenizer, and check it.
 
     The weights are merged in float32, so that each is rounded once, and those without an adapter are not changed. This
-    takes four bytes of memory for each parameter.
+    takes four bytes of memory for each parameter. Weights that were packed in 4 or 8 bits are unpacked first.
 
     Args:
         dtype: `float32`, `bfloat16` or `float16`; None for the base's own.
         max_shard_size: the size of a safetensors file, as in `save_pretrained`.
+
+    Returns:
+        How far the base's weights are from its own, as a share; 0 unless they were packed.
 
     Raises:
         RecipeError: `target` is not empty.
@@ -93,7 +110,9 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
             checkpoint others than the merged model; nothing is left of it.
     """
     model, tokenizer = adapter.load()
-    expected = fixed_logprobs(model, tokenizer)
+    expected, lost = fixed_logprobs(model, tokenizer), 0.0
+    if adapter.base.quantization is not None:
+        model, lost = adapter.unpacked(model.unload())
     merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
     require_close(fixed_logprobs(merged, tokenizer), expected, MERGE_TOLERANCE, "the merged model")
     written_as: torch.dtype = getattr(torch, dtype) if dtype else own_dtype(adapter.base)
@@ -103,6 +122,7 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
         )
         del model, merged
         check_checkpoint(folder, expected, written_as, "the exported checkpoint")
+    return lost
 
 
 def save_checkpoint(

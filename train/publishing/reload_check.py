@@ -8,13 +8,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from train.recipe.settings import BaseModel
+from train.model.quantization import bitsandbytes_config, prepare_packed
+from train.recipe.settings import BaseModel, Quantization
 from train.runtime.errors import ModelError
 
 _TEXTS = (
@@ -54,6 +56,7 @@ def logprobs_in_fresh_process(folder: Path, dtype: str, base: BaseModel | None) 
     if base is not None:
         command += ["--base", base.name, "--revision", base.revision]
         command += ["--trust_remote_code"] if base.trust_remote_code else []
+        command += ["--quantization", json.dumps(asdict(base.quantization))] if base.quantization else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line = next((line for line in done.stdout.splitlines() if line.startswith(_MARK)), None)
     if done.returncode or line is None:
@@ -71,11 +74,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--revision", default="main")
     parser.add_argument("--trust_remote_code", action="store_true")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--quantization", type=lambda text: Quantization(**json.loads(text)), help="of the base")
     options = parser.parse_args(argv)
-    name, source = options.folder, {}
+    name, source, packing = options.folder, {}, {}
     if options.base:
         name, source = options.base, {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    base = AutoModelForCausalLM.from_pretrained(name, dtype=options.dtype, use_safetensors=True, **source)
+    if options.quantization:
+        config = bitsandbytes_config(options.quantization, getattr(torch, options.dtype))
+        packing = {"quantization_config": config, "device_map": "cpu"}
+    base = AutoModelForCausalLM.from_pretrained(name, dtype=options.dtype, use_safetensors=True, **source, **packing)
+    prepare_packed(base)
     model = PeftModel.from_pretrained(base, options.folder, use_safetensors=True) if options.base else base
     tokenizer = AutoTokenizer.from_pretrained(name, **source)
     print(_MARK, json.dumps(fixed_logprobs(model, tokenizer)))

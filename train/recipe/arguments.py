@@ -10,15 +10,9 @@ from data.sources import DataSource, EvaluationSplit
 from eavss.asking import WORDINGS
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
 from train.losses import TERMS, LossWeights
+from train.recipe.model_arguments import ModelArguments
 from train.recipe.ranges import check_ranges
-from train.recipe.settings import (
-    BaseModel,
-    Dtype,
-    EvaluationSettings,
-    Labels,
-    LoraSettings,
-    SelectionSettings,
-)
+from train.recipe.settings import EvaluationSettings, Labels, SelectionSettings
 from train.runtime.errors import require
 
 RETENTION = ("wikitext", "lambada", "sst2", "sst2_review")
@@ -28,23 +22,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class EavssArguments:
-    """The keys of our own; the rest of a recipe are `transformers.TrainingArguments`.
+class EavssArguments(ModelArguments):
+    """The keys of our own, after those of the model; the rest of a recipe are `transformers.TrainingArguments`.
 
     Where a key is one that TRL or PEFT has, it has their name and their meaning.
     """
 
-    # The model
-    model_name_or_path: str = field(metadata={"help": "A Hub id, or a folder with a causal LM and its tokenizer."})
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the model's repo brings."})
-    trust_checkpoint: bool = field(
-        default=False, metadata={"help": "Resume under DeepSpeed from what you have not written: it may run code."}
-    )
-    attn_implementation: str | None = field(default=None, metadata={"help": "As in from_pretrained."})
-    dtype: Dtype = field(
-        default="auto", metadata={"help": "auto: bfloat16 where this machine computes it fast, else float32."}
-    )
     # The data
     dataset: str = field(
         default="truthfulqa",
@@ -85,13 +68,6 @@ class EavssArguments:
     estimator: Estimator = field(default="paper", metadata={"help": "Which AVSS: paper or scale_free."})
     select_fraction: float = field(default=0.25, metadata={"help": "Share of the blocks to train, rounded down."})
     layers: list[int] | None = field(default=None, metadata={"help": "Train these blocks, whatever the scores."})
-    # LoRA
-    lora_r: int = field(default=8, metadata={"help": "LoRA rank."})
-    lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout on LoRA's input."})
-    lora_target_modules: list[str] | None = field(
-        default=None, metadata={"help": "Linear layers inside a block, as q_proj v_proj; unset: all of them."}
-    )
     # Loss
     train_questions: int | None = field(default=None, metadata={"help": "Train on so many questions; unset: all."})
     pairs_per_question: int = field(default=4, metadata={"help": "Contrast pairs drawn from each question at most."})
@@ -171,6 +147,7 @@ class EavssArguments:
     hub_license: str | None = field(default=None, metadata={"help": "Of what is pushed, as the Hub names it."})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_ranges(self)
         by_passage = self.decline_labels == "passage"
         require(self.passages or not by_passage, "decline_labels", "passage", "judged or probe, or passages: true")
@@ -192,12 +169,6 @@ class EavssArguments:
         return self.prefix_cache_gb * 1e9
 
     @property
-    def base_model(self) -> BaseModel:
-        return BaseModel(
-            self.model_name_or_path, self.model_revision, self.trust_remote_code, self.dtype, self.attn_implementation
-        )
-
-    @property
     def source(self) -> DataSource:
         return DataSource(self.datasets_root, self.evaluation_share, self.validation_share, self.evaluation_split)
 
@@ -214,10 +185,6 @@ class EavssArguments:
     def declines(self) -> bool:
         """Whether answers are trained on beside declining."""
         return bool(self.decline_weight or self.decline_ce_weight)
-
-    @property
-    def lora(self) -> LoraSettings:
-        return LoraSettings(self.lora_r, self.lora_alpha, self.lora_dropout, self.lora_target_modules)
 
     @property
     def loss_weights(self) -> LossWeights:

@@ -16,7 +16,7 @@ from trl import TrlParser
 from train.recipe.arguments import NO_RETENTION, REPOSITORY, EavssArguments
 from train.recipe.plain_values import check_fields, check_named, check_plain
 from train.recipe.settings import Dtype
-from train.recipe.trainer_checks import check_training
+from train.recipe.trainer_checks import check_packing, check_training
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, single_line
@@ -53,6 +53,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[EavssArguments, TrainingAr
     check_fields(eavss)
     check_named(eavss, [field.name for field in fields(eavss)])
     check_training(training)
+    check_packing(eavss.quantization, training)
     if eavss.retention == NO_RETENTION:
         eavss = replace(eavss, retention=[])
     return eavss, training

@@ -11,6 +11,7 @@ from transformers.trainer_utils import HubStrategy
 
 from train.recipe.plain_values import check_fields, check_named
 from train.recipe.ranges import check_trainer_ranges
+from train.recipe.settings import Quantization
 from train.runtime.errors import RecipeError, require
 
 # Keys that may be text only because the command line has no mappings.
@@ -49,6 +50,19 @@ def check_training(training: TrainingArguments) -> None:
     require(not lacking, "report_to", lacking, "none, or trackers that are installed (tensorboard, wandb, trackio)")
     at_the_end = HubStrategy(training.hub_strategy) in (HubStrategy.EVERY_SAVE, HubStrategy.END)
     require(at_the_end, "hub_strategy", training.hub_strategy, "left out: a run is pushed once, at its end")
+
+
+def check_packing(quantization: Quantization | None, training: TrainingArguments) -> None:
+    """Refuse packed weights where DeepSpeed divides weights among the ranks.
+
+    Raises:
+        RecipeError: the recipe asks for both.
+    """
+    if quantization and training.deepspeed and training.hf_deepspeed_config.is_zero3():
+        key = f"load_in_{quantization.bits}bit"
+        raise RecipeError(
+            f"{key}: ZeRO-3 cannot divide packed weights; take recipes/deepspeed/zero2.json, or leave {key} out"
+        )
 
 
 def _try_optimiser(training: TrainingArguments) -> None:
