@@ -49,7 +49,7 @@ pretrained weights were loaded, and nothing was run with ZeRO-3.
     python scripts/family_table.py
 
 - *weights adapted*: the share of the weights of blocks 2 and 3 that get an adapter. A layer that blocks share or that
-  PEFT cannot adapt in chosen blocks gets none. Fused experts get one with `lora_experts: true`, with which mixtures were
+  PEFT cannot adapt in chosen blocks gets none. Fused experts get one with `lora_experts: true`, as mixtures were
   trained here; the first figure is the share without it.
 - *packed answers*, *shared prompts*: how far an answer's log-probability is from that of the answer alone, in nats.
   *block-input cache*: the same for a pass that starts at block 2, as a root mean square over the vocabulary. "off" says
