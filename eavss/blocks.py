@@ -50,6 +50,20 @@ class Blocks:
         routers = {_leaf(name) for name, module in self.modules.named_modules() if _is_router(module)}
         return sorted(names - routers - self._shared_names())
 
+    def fused_experts(self, layer: int) -> dict[str, nn.Parameter]:
+        """Return a block's experts by their names in it, where a mixture holds those of a block in one weight.
+
+        Returns:
+            Weights of three dimensions, of which the first is the expert.
+        """
+        return {
+            f"{name}.{key}": weight
+            for name, module in self.modules[layer].named_modules()
+            if "expert" in name  # a block-diagonal layer has three dimensions too
+            for key, weight in module.named_parameters(recurse=False)
+            if len(getattr(weight, "ds_shape", weight.shape)) == 3
+        }
+
     def _shared_names(self) -> set[str]:
         """Return the leaf names of linear layers whose weight several blocks have, so that none has it alone."""
         owners: dict[int, set[int]] = {}
@@ -79,6 +93,8 @@ def _is_router(module: nn.Module) -> bool:
     The routers of some mixtures do. An adapter's product can be added to no such output.
     """
     if not isinstance(module, nn.Linear) or type(module).forward is nn.Linear.forward:
+        return False
+    if not module.weight.is_floating_point():  # bitsandbytes packs plain linear layers alone
         return False
     ones = torch.ones_like(module.weight[:1])
     with torch.no_grad():

@@ -1,7 +1,8 @@
 """Count what training a selection of blocks costs, before it starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -63,15 +64,25 @@ class ForwardCosts:
 
 
 def flop_counter() -> FlopCounterMode:
-    """Return a counter that leaves out fused attention, on a GPU as it does on a CPU, and counts a mixture's experts.
+    """Return a counter that leaves out fused attention, on a GPU as on a CPU, and counts experts and packed weights.
 
     On a GPU the counter of torch fails on attention where keys have fewer heads than queries (2.11). Experts are
-    multiplied by `grouped_mm`: each of its S rows, a token for one of its experts, meets one matrix.
+    multiplied by `grouped_mm`: each of its S rows, a token for one of its experts, meets one matrix. Weights in 4 or 8
+    bits are multiplied by operators of bitsandbytes.
     """
-    products = [torch.ops.aten._grouped_mm]
-    if hasattr(torch.ops.transformers, "grouped_mm_fallback"):  # registered with the first model that has experts
-        products.append(torch.ops.transformers.grouped_mm_fallback)
-    return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED | dict.fromkeys(products, _grouped_flops))
+    products: dict[object, Callable[..., int]] = {torch.ops.aten._grouped_mm: _grouped_flops}
+    # The others are registered with the first model that needs them.
+    if hasattr(torch.ops.transformers, "grouped_mm_fallback"):
+        products[torch.ops.transformers.grouped_mm_fallback] = _grouped_flops
+    if hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
+        products[torch.ops.bitsandbytes.gemm_4bit] = _packed_flops
+        products[torch.ops.bitsandbytes.int8_mixed_scaled_mm] = _packed_flops
+    return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED | products)
+
+
+def _packed_flops(left: Sequence[int], _: object, right: Sequence[int], *_args: object, **_kwargs: object) -> int:
+    """Count (..., K) @ (K, N), where `right` is (N, K), the shape of the weight when it is not packed."""
+    return 2 * prod(left) * right[0]
 
 
 def _grouped_flops(left: Sequence[int], right: Sequence[int], *_args: object, **_kwargs: object) -> int:

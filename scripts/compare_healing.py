@@ -93,6 +93,7 @@ class HealingFigures(TypedDict):
 
 def main(args: EavssArguments, training: TrainingArguments, options: argparse.Namespace) -> list[HealingFigures]:
     """Heal by each method, and write the figures after each."""
+    args.require_own_precision()
     removed, found = read_cut(options.cut, args.model_name_or_path)["removed"], list[HealingFigures]()
     tokenizer, model = load_tokenizer(args.base_model), load_whole(args.base_model, training).eval()
     check_layers(removed, len(find_blocks(model).modules))

@@ -106,7 +106,7 @@ def budget_of(run: Run, model: PreTrainedModel, pairs: ContrastPairs, lora: Lora
         range(len(find_blocks(model).modules)),
         costs.tokens,
         predicted=costs.tokens,
-        lora_parameters=costs.adapter,
+        lora_parameters=costs.priced,
         cached=False,
     )
     references = costs.forward.reading(costs.tokens * len(pairs), costs.tokens * len(pairs))

@@ -97,6 +97,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
         RecipeError: the output folder is not empty.
         EavssError: the blocks cannot be removed.
     """
+    args.require_own_precision()
     target = Path(str(training.output_dir))
     require_new(target)
     set_seed(training.seed)

@@ -5,12 +5,14 @@
 
 The folder is a run's output folder, a Trainer's checkpoint in it (also of ZeRO-2 and ZeRO-3), or any PEFT folder. The
 script writes the adapter as a PEFT folder, or with --merge base and adapter as one plain transformers checkpoint. For a
-finished run it also writes the model card. Nothing else is exported: no optimizer state, no training_args.bin.
+finished run it also writes the model card, and takes the base as the run held it, in 4 or 8 bits too. Nothing else is
+exported: no optimizer state, no training_args.bin.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from train.recipe.settings import BaseModel
@@ -65,8 +67,9 @@ def main(options: argparse.Namespace) -> None:
     require_new(options.output_dir)
     folder = find_adapter(options.folder)
     name = options.model_name_or_path or named_base(folder)
-    adapter = Adapter(folder, BaseModel(name, options.model_revision, options.trust_remote_code))
     run = Run.read(options.folder) if (options.folder / "results.json").is_file() else None
+    base = BaseModel(name, options.model_revision, options.trust_remote_code)
+    adapter = Adapter(folder, base if run is None else replace(base, quantization=run.base_model.quantization))
     repo = None
     if options.push_to_hub:
         repo = HubRepo(options.push_to_hub, options.private, options.revision, options.overwrite)

@@ -64,8 +64,9 @@ pretrained weights were loaded, and nothing was run with ZeRO-3.
 
     python scripts/family_table.py
 
-- *weights adapted*: the share of the weights of blocks 2 and 3 that get an adapter. Fused experts get none, nor does a
-  layer that blocks share or that PEFT cannot adapt in chosen blocks.
+- *weights adapted*: the share of the weights of blocks 2 and 3 that get an adapter. A layer that blocks share or that
+  PEFT cannot adapt in chosen blocks gets none. Fused experts get one with `lora_experts: true`, as mixtures were
+  trained here; the first figure is the share without it.
 - *packed answers*, *shared prompts*: how far an answer's log-probability is from that of the answer alone, in nats.
   *block-input cache*: the same for a pass that starts at block 2, as a root mean square over the vocabulary. "off" says
   why a run does without the shortcut; it is then slower, and not less exact. "windows or states": the model's cache
@@ -101,6 +102,7 @@ def cells(row: FamilyRow) -> list[str]:
     """Return the cells of a row; none is empty."""
     blocks = "none" if row.blocks is None else str(row.blocks)
     share = "-" if row.adapted_share is None else f"{row.adapted_share:.0%}"
+    share += "" if row.experts_share is None else f", {row.experts_share:.0%} with experts"
     shortcuts = [
         _shortcut(row.packed, row.packed_difference),
         _shortcut(row.cache, row.cache_difference),

@@ -111,6 +111,7 @@ def main(args: EavssArguments, training: TrainingArguments, options: argparse.Na
     plan = plan_of(options, total, training.seed)
     trials = plan.trials(total)
     settings = {key: str(getattr(args, key)) for key in _SETTINGS} | {"seed": str(training.seed)}
+    settings |= {"quantization": str(args.quantization)} if args.quantization else {}
     sweep = read_sweep(options.json, settings, total)
     evaluation = replace(args.evaluation, question_hidden=False, free_answers=False)
     sweeper = Sweeper(tokenizer, evaluation, training.seed, options.json)

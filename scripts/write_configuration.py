@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from train.recipe.arguments import REPOSITORY, EavssArguments
+from train.recipe.model_arguments import ModelArguments
 from train.recipe.value_types import read_recipe
 from train.runtime.command import Parser, answer_early, exit_status
 from train.runtime.files import write_text
@@ -60,10 +61,10 @@ def configuration() -> str:
 
 
 def _groups() -> dict[str, list[str]]:
-    """Return the keys by the comment that stands above them in the source of `EavssArguments`."""
+    """Return the keys by the comment that stands above them in the sources of `EavssArguments` and what it extends."""
     groups: dict[str, list[str]] = {}
     group = None
-    for line in inspect.getsource(EavssArguments).splitlines():
+    for line in (inspect.getsource(ModelArguments) + inspect.getsource(EavssArguments)).splitlines():
         if line.startswith("    # "):
             group = line.removeprefix("    # ").partition(",")[0]
         elif group and (key := re.match(r"    (\w+): ", line)):

@@ -95,6 +95,8 @@ TESTED_ELSEWHERE = {
     "train/recipe/plain_values.py": "tests/hostile/test_recipes.py",
     "train/recipe/trainer_checks.py": "tests/hostile/test_recipes.py",
     "train/declining/asking.py": "tests/jobs/test_job.py",
+    "train/model/lora_counts.py": "tests/train/model/test_lora.py",
+    "train/comparison/matrix.py": "tests/scripts/test_compare_selectors.py",
     "train/inputs.py": "tests/train/test_contrastive.py",
     "train/runtime/libraries.py": "tests/train/runtime/test_command.py",
     "train/model/adapter_trainer.py": "tests/train/test_trainer.py and tests/train/healing/test_trainer.py",

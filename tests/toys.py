@@ -104,6 +104,19 @@ def save_tiny(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     return folder
 
 
+def save_packable(folder: Path, inner: int = 128) -> Path:
+    """A tiny llama and its tokenizer on disk, whose linear layers have 64 or `inner` inputs.
+
+    bitsandbytes 0.50.2 unpacks rows of 32 or 96 inputs wrongly on some processors.
+    """
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": inner, "num_hidden_layers": BLOCKS}
+    ids = {"bos_token_id": 256, "eos_token_id": 256}
+    LlamaForCausalLM(LlamaConfig(**sizes, **ids, num_attention_heads=2, initializer_range=0.1)).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def arguments(folder: Path, *words: str) -> tuple[EavssArguments, TrainingArguments]:
     """A recipe for tiny models, with `words` as its command line."""
     common = ["--model_name_or_path", "toy/toy", "--dtype", "float32", "--output_dir", str(folder)]

@@ -69,6 +69,7 @@ def main(
         RecipeError: there is no such cut, or the output folder holds a model already.
         ModelError: the checkpoint does not say what the trained model said.
     """
+    args.require_own_precision()
     output = Path(str(training.output_dir))
     cut = read_cut(options.cut, args.model_name_or_path)
     from_main(lambda: require_new(output / "model"))

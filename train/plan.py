@@ -14,7 +14,7 @@ from eavss.shortcuts import can_start_at
 from train.base.block_inputs import size_in_bytes, tokens_to_read
 from train.batching.packing import Packer
 from train.batching.pairs import ContrastPairs
-from train.model.lora import lora_parameters
+from train.model.lora_counts import equivalent_parameters, lora_parameters
 from train.recipe.settings import LoraSettings
 from train.runtime.distributed import from_main, say
 from train.runtime.files import cache_folder
@@ -29,6 +29,7 @@ class PairCosts:
         tokens: a pair's mean number of tokens, shared prompts counted once.
         predicted: a pair's mean number of positions with logits.
         adapter: the adapter's parameters in each block.
+        priced: the same by what they cost (`train.model.lora_counts.equivalent_parameters`).
         reading: the FLOPs of the one pass over every sequence, and of writing and reading the texts to replay.
         replayed: tokens of the replayed text that joins a micro-batch.
         cache_bytes: the size of a block-input cache of the pairs.
@@ -39,6 +40,7 @@ class PairCosts:
     tokens: float
     predicted: float
     adapter: tuple[int, ...]
+    priced: tuple[float, ...]
     reading: float
     replayed: float
     cache_bytes: int
@@ -53,14 +55,12 @@ class PairCosts:
             cached: the forward pass starts at the lowest trained block.
             micro_batches: how many texts are replayed in the step.
         """
-        of_pair = self.forward.training(
-            blocks, self.tokens, self.predicted, lora_parameters=self.adapter, cached=cached
-        )
+        of_pair = self.forward.training(blocks, self.tokens, self.predicted, lora_parameters=self.priced, cached=cached)
         # The base's states go through the head beside the model's.
         of_text = self.forward.training(
-            blocks, self.replayed, 2 * self.replayed, lora_parameters=self.adapter, cached=cached
+            blocks, self.replayed, 2 * self.replayed, lora_parameters=self.priced, cached=cached
         )
-        of_preamble = self.forward.training(blocks, self.preamble, 0, lora_parameters=self.adapter, cached=cached)
+        of_preamble = self.forward.training(blocks, self.preamble, 0, lora_parameters=self.priced, cached=cached)
         return pairs * of_pair + micro_batches * (of_text + of_preamble)
 
 
@@ -83,6 +83,7 @@ def pair_costs(
         tokens=sum(map(packer.length, groups)) / len(pairs),
         predicted=predicted / len(pairs),
         adapter=lora_parameters(model, lora),
+        priced=equivalent_parameters(model, lora),
         reading=of_pairs + of_texts,
         replayed=written / len(texts) if texts else 0,
         cache_bytes=size_in_bytes(model, sequences, packer.preamble),

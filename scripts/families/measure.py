@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ from train.batching.packing import Packer, packed_logits
 from train.batching.pairs import ContrastPairs
 from train.evaluation.likelihood import AnswerScorer
 from train.model.loading import load_adapted, load_model
-from train.model.lora import adapted_share
+from train.model.lora_counts import adapted_share
 from train.model.tokenizer import load_tokenizer
 from train.model.trial import require_trainable
 from train.publishing.checkpoints import Adapter, export_merged
@@ -49,7 +49,8 @@ class FamilyRow:
         status: `works`; `refused` where a run ends with one line and exit status 2 before anything is scored; or
             `fails` where it ends later or otherwise.
         blocks: the number of decoder blocks.
-        adapted_share: the share of the blocks' weights that LoRA adapts.
+        adapted_share: the share of the blocks' weights that LoRA adapts, without fused experts.
+        experts_share: the same with them, as the model is trained here; None where it has none.
         packed_difference, shared_prompt_difference: how far the log-probability of an answer in a run is from that of
             the answer alone, in nats, for the answer that differs most.
         cache_difference: the same of a pass that starts at the lowest selected block, as a root mean square.
@@ -63,6 +64,7 @@ class FamilyRow:
     status: Literal["works", "refused", "fails"] = "works"
     blocks: int | None = None
     adapted_share: float | None = None
+    experts_share: float | None = None
     packed_difference: float | None = None
     cache_difference: float | None = None
     shared_prompt_difference: float | None = None
@@ -105,8 +107,12 @@ def _train(row: FamilyRow, tiny_model: PreTrainedModel, folder: Path) -> Adapter
     where = ["--model_name_or_path", str(base), "--output_dir", str(run), "--layers", *map(str, _SELECTED)]
     args, training = parse([*where, *_WORDS, *_QUIET])
     model, tokenizer = load_model(args.base_model, training).eval(), load_tokenizer(args.base_model)
+    share = adapted_share(model, args.lora, _SELECTED)
+    blocks = find_blocks(model)
+    args = replace(args, lora_experts=any(blocks.fused_experts(layer) for layer in _SELECTED))
     require_trainable(model, args.lora)
-    row.adapted_share = adapted_share(model, args.lora, _SELECTED)
+    row.adapted_share = share
+    row.experts_share = adapted_share(model, args.lora, _SELECTED) if args.lora_experts else None
     row.counted_flops, row.hand_flops = sum(forward_costs(model).blocks), active_flops(model)
     encoder = Encoder.of(tokenizer, args)
     choice = select(score(model, make_scoring_batches(_EXAMPLES, encoder, args, 0)), args.selection, 0)

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from eavss.blocks import Blocks, capture_block_outputs, find_blocks, start_at_block
 from eavss.errors import EavssError
+from scripts.families.configs import tiny
 from tests.toys import BLOCK_PATHS, BLOCKS, HIDDEN, VOCABULARY, count_hooks, tiny_model
 
 LLAMA_NAMES = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
@@ -202,3 +203,13 @@ def test_starting_at_a_block_leaves_no_trace(model: PreTrainedModel) -> None:
         assert torch.equal(model(input_ids=ids).logits, before)
     assert count_hooks(model) == hooks
     assert all("forward" not in vars(block) for block in find_blocks(model).modules)
+
+
+def test_fused_experts_are_found_and_block_diagonal_layers_are_not() -> None:
+    """The second of two blocks of RecurrentGemma's recurrence holds two weights of three dimensions."""
+    assert set(find_blocks(tiny("Mixtral")).fused_experts(1)) == {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"}
+    mixed = find_blocks(tiny("Qwen 3 MoE, mixed"))
+    assert [len(mixed.fused_experts(layer)) for layer in range(4)] == [0, 2, 0, 2]
+    recurrent = find_blocks(tiny("RecurrentGemma"))
+    assert any(weight.ndim == 3 and "conv" not in name for name, weight in recurrent.modules[0].named_parameters())
+    assert not any(recurrent.fused_experts(layer) for layer in range(4))

@@ -6,8 +6,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
 from eavss.costs import ForwardCosts, flop_counter, forward_costs
+from scripts.families.configs import tiny
 from tests.toys import BLOCKS, HIDDEN, VOCABULARY, tiny_model
-from train.model.lora import add_lora, lora_parameters
+from train.model.lora import add_lora
+from train.model.lora_counts import equivalent_parameters
 from train.recipe.settings import LoraSettings
 
 
@@ -39,12 +41,24 @@ def test_forward_costs_by_hand() -> None:
 def test_the_estimate_is_what_a_step_takes(model: PreTrainedModel, layers: list[int]) -> None:
     settings = LoraSettings()
     estimate = forward_costs(model).training(
-        layers, tokens=40, predicted=40, lora_parameters=lora_parameters(model, settings), cached=False
+        layers, tokens=40, predicted=40, lora_parameters=equivalent_parameters(model, settings), cached=False
     )
     adapted = add_lora(model, layers, settings)
     with FlopCounterMode(display=False) as counter:
         adapted(input_ids=torch.ones(2, 20, dtype=torch.long), use_cache=False).logits.sum().backward()
     assert counter.get_total_flops() == pytest.approx(estimate, rel=0.12)
+
+
+def test_the_estimate_is_what_a_step_with_experts_takes() -> None:
+    """Without the gradient of the experts' whole weights it would be a fifth too little."""
+    model, settings = tiny("Mixtral"), LoraSettings(r=1, experts=True)
+    costs, lora = forward_costs(model), equivalent_parameters(model, settings)
+    estimate = costs.training([2, 3], tokens=400, predicted=400, lora_parameters=lora, cached=False)
+    adapted = add_lora(model, [2, 3], settings)
+    with flop_counter() as counter:
+        adapted(input_ids=torch.arange(400).view(2, 200) % 300, use_cache=False).logits.sum().backward()
+    assert counter.get_total_flops() == pytest.approx(estimate, rel=0.12)
+    assert estimate > 1.2 * costs.training([2, 3], tokens=400, predicted=400, cached=False)
 
 
 def test_fused_attention_is_not_counted_wherever_it_runs() -> None:

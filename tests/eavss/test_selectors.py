@@ -120,7 +120,7 @@ def test_random_is_seeded() -> None:
 @pytest.mark.parametrize("selector", SELECTORS)
 def test_every_selector_of_the_list_selects(selector: Any) -> None:
     draws = torch.arange(7.0).repeat(3, 1)
-    scores: Any = [layer | dict.fromkeys(MODEL_SELECTORS, 1.0) for layer in SCORES]
+    scores: Any = [layer | dict.fromkeys(MODEL_SELECTORS, float(layer["layer"])) for layer in SCORES]
     selected = select_layers(scores, selector, 0.3, draws=draws, similarity=torch.eye(7))
     assert len(selected) == (7 if selector == "all" else 2)
 

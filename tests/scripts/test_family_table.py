@@ -22,6 +22,7 @@ def test_a_family_works_and_no_shortcut_changes_an_answer(family: str, tmp_path:
     assert row.replay
     assert row.counted_flops is not None
     assert row.counted_flops == pytest.approx(row.hand_flops, rel=0.2)
+    assert (row.experts_share is None) == (family != "Mixtral")
     if family in ("Llama", "Mixtral"):
         assert (row.packed, row.cache, row.shared_prompts) == (ON, ON, ON)
     else:
@@ -64,6 +65,8 @@ def test_the_page_is_made_of_rows() -> None:
     works = FamilyRow("A", blocks=4, adapted_share=0.14, packed_difference=0.0, packed="0.4 nats off", replay=True)
     works.cache_difference, works.cache, works.counted_flops, works.hand_flops = 3e-7, "on", 60.0, 50.0
     assert cells(works) == ["A", "works", "4", "14%", "off: 0.4 nats off", "3e-07", "-", "yes", "1.20"]
+    works.experts_share = 0.99
+    assert cells(works)[3] == "14%, 99% with experts"
     refused = FamilyRow("B", "refused", reason=str(ModelError("one | line")))
     assert cells(refused) == ["B", "refused", "none", *["-"] * 6]
     assert page([works, refused]).endswith("| B | one / line |\n")

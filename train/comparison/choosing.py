@@ -28,7 +28,7 @@ from eavss.similarity import difference_similarity
 from eavss.stability import bootstrap_weights, resampled_scores, split_half_tau
 from train.comparison.cell_file import Scoring
 from train.comparison.selector_names import NamedSelector, parse_selector
-from train.model.lora import adapter_sizes
+from train.model.lora_counts import adapter_sizes
 from train.recipe.arguments import EavssArguments
 from train.selection.model_scores import ModelScores, model_scores
 from train.selection.scoring import block_scores, score

@@ -27,7 +27,7 @@ from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
 from train.model.kept_figures import KeptFigures
 from train.model.loading import choose_training_attention
-from train.model.lora import lora_parameters
+from train.model.lora_counts import lora_parameters
 from train.recipe.arguments import EavssArguments
 from train.recipe.trainer_arguments import with_values
 from train.training import TrainingSetup, make_scoring_batches, make_training_examples
@@ -104,7 +104,9 @@ class Trials:
     def step_flops(self, selection: Selection) -> float:
         """Count the FLOPs of one training step."""
         cached = self._setup.cached_at(selection) is not None
-        costs = replace(self._setup.costs, adapter=self._adapter(selection))
+        costs = self._setup.costs
+        if selection.ranks is not None:  # which are of linear layers, whose parameters are priced as they are
+            costs = replace(costs, priced=self._adapter(selection))
         return costs.step(selection.blocks, self._training.train_batch_size, cached)
 
     def _adapter(self, selection: Selection) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ from train.comparison.trl_config import trl_config
 from train.declining.own_answers import read_verdicts
 from train.evaluation.free_answers import generation_limits
 from train.model.loading import causal_lm
-from train.model.lora import lora_config, lora_parameters
+from train.model.lora import lora_config
+from train.model.lora_counts import equivalent_parameters
 from train.recipe.settings import LoraSettings
 from train.recipe.trainer_arguments import with_values
 from train.runtime.errors import RecipeError
@@ -98,16 +99,16 @@ class SampleCosts:
 
     Args:
         forward: of the model without an adapter.
-        lora_parameters: the adapter's parameters in each block.
+        lora_parameters: the adapter's parameters in each block (`train.model.lora_counts.equivalent_parameters`).
     """
 
     forward: ForwardCosts
-    lora_parameters: tuple[int, ...]
+    lora_parameters: tuple[float, ...]
 
     @staticmethod
     def of(model: PreTrainedModel, lora: LoraSettings) -> "SampleCosts":
         """Count them for a model without an adapter."""
-        return SampleCosts(forward_costs(model), lora_parameters(model, lora))
+        return SampleCosts(forward_costs(model), equivalent_parameters(model, lora))
 
     def __call__(self, prompt: float, answer: float) -> float:
         """Return the FLOPs, given the numbers of tokens; those of many answers if given their sums."""

@@ -15,7 +15,8 @@ from eavss.costs import forward_costs
 from train.batching.encoding import Encoder
 from train.comparison.trl_config import trl_config
 from train.declining.own_answers import read_verdicts
-from train.model.lora import lora_config, lora_parameters
+from train.model.lora import lora_config
+from train.model.lora_counts import equivalent_parameters
 from train.recipe.settings import LoraSettings
 from train.runtime.errors import RecipeError
 
@@ -67,7 +68,7 @@ def steps_for(
     tokens = sum(len(tokenizer(row["prompt"] + row["completion"])["input_ids"]) for row in rows) / len(rows)
     blocks = range(len(find_blocks(model).modules))
     of_row = forward_costs(model).training(
-        blocks, tokens, predicted=tokens, lora_parameters=lora_parameters(model, lora), cached=False
+        blocks, tokens, predicted=tokens, lora_parameters=equivalent_parameters(model, lora), cached=False
     )
     steps = int(flops / (batch * of_row))
     if steps < 1:

@@ -50,7 +50,9 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def sort_lists(path: Path) -> None:
-    """Sort `target_modules` in an adapter_config.json, because PEFT keeps a set whose order differs from run to run."""
+    """Sort what an adapter_config.json targets, because PEFT keeps sets, whose order differs from run to run."""
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    config["target_modules"] = sorted(config["target_modules"])
+    for key in ("target_modules", "target_parameters"):
+        if config.get(key):
+            config[key] = sorted(config[key])
     write_json(path, config)

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from eavss.blocks import find_blocks
+from train.model.quantization import scales
 from train.runtime.errors import ModelError
 
 
@@ -43,6 +44,7 @@ def _require_numbers(name: str, model: PreTrainedModel) -> None:
     """Refuse weights that hold NaN or an infinity: every score and every loss would be NaN, hours later perhaps."""
     # Of a model that is divided among the ranks, each looks at its share.
     shares = {key: getattr(weight, "ds_tensor", weight).detach() for key, weight in model.named_parameters()}
+    shares |= {f"the scales of packed weights {number}": scale for number, scale in enumerate(scales(model))}
     broken = [key for key, share in shares.items() if not (share.is_meta or share.sum(dtype=torch.float64).isfinite())]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""

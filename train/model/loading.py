@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from eavss.blocks import find_blocks
 from train.model.attention import GROUPED, can_group
 from train.model.completeness import require_complete
+from train.model.quantization import bitsandbytes_config, prepare_packed, scales
 from train.model.sharding import dividing, each_whole, gather_as_needed, zero3_settings
 from train.model.source import one_line, reading, source_options
 from train.recipe.settings import BaseModel
@@ -61,6 +63,8 @@ def load_whole(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
     """
     # Otherwise from_pretrained would divide it, and `generate` would wait for ranks that write nothing.
     unset_hf_deepspeed_config()
+    if base.quantization is not None:  # packed on the device, so that no more than a layer is there unpacked
+        return read_model(base, device_map=str(training.device))
     return read_model(base).to(training.device)  # type: ignore[arg-type] # (a decorator hides the signature)
 
 
@@ -74,12 +78,16 @@ def read_model(
 
     Raises:
         ModelError: see `load_model`; or the checkpoint lacks weights that the model needs.
+        RecipeError: the weights should be packed, and bitsandbytes is not installed.
     """
+    dtype = choose_dtype(base.dtype)
+    packing = None if base.quantization is None else bitsandbytes_config(base.quantization, dtype)
     with reading(base):
         config = AutoConfig.from_pretrained(base.name, **source_options(base))
         if getattr(config, "quantization_config", None) is not None:
             raise ValueError(
-                "its weights are quantised, and references and an exact merge need them in bfloat16, float16 or float32"
+                "its weights are quantised; name the model that they were made from, which load_in_4bit: true or "
+                "load_in_8bit: true quantises when it is loaded"
             )
         for key, value in vars(config).items():
             if key.endswith(("dropout", "pdrop")) and isinstance(value, float):
@@ -87,18 +95,20 @@ def read_model(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.name,
             config=config,
-            dtype=choose_dtype(base.dtype),
+            dtype=dtype,
             attn_implementation=base.attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            device_map=device_map,
+            device_map=device_map or ("cpu" if packing else None),  # packing goes to a GPU of itself
             offload_folder=offload_folder,
+            quantization_config=packing,
             **source_options(base),
         )
     model: PreTrainedModel
     model, report = loaded
     require_complete(base.name, model, report)
+    prepare_packed(model)
     return model
 
 
@@ -114,7 +124,7 @@ def fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
     The hash does not depend on where the model lies on disk; another revision of it has another hash. Of a model that
     is divided among the ranks all must ask for it.
     """
-    sums = [bit_sum(weight) for weight in each_whole(model)]
+    sums = [bit_sum(weight) for weight in chain(each_whole(model), scales(model))]
     # No weight says what LoRA's product is multiplied with, nor that it is switched off.
     adapters = [
         [vars(layer).get("scaling"), layer.active_adapters, layer.disable_adapters, layer.merged]
@@ -133,7 +143,8 @@ def base_fingerprint(model: PreTrainedModel | PeftModel) -> bytes:
         for name, weight in layer.named_parameters()
         if not name.startswith("base_layer.")
     }
-    return _digest(model, [bit_sum(weight) for weight in model.parameters() if id(weight) not in of_adapter])
+    weights = (weight for weight in model.parameters() if id(weight) not in of_adapter)
+    return _digest(model, [bit_sum(weight) for weight in chain(weights, scales(model))])
 
 
 def _digest(model: PreTrainedModel | PeftModel, values: list[Any]) -> bytes:

@@ -12,7 +12,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from eavss.blocks import find_blocks
-from train.model.sharding import whole_shape
 from train.recipe.settings import LoraSettings
 from train.runtime.errors import ModelError, RecipeError
 from train.runtime.seeding import random_stream
@@ -75,72 +74,33 @@ def lora_targets(model: PreTrainedModel, settings: LoraSettings, blocks: Sequenc
     return targets
 
 
-def _adapted(model: PreTrainedModel, layer: int, targets: Sequence[str]) -> list[torch.Tensor]:
-    """Return the weights in one block that get an adapter."""
-    modules = find_blocks(model).linear_modules(layer)
-    return [module.weight for name, module in modules.items() if name.rpartition(".")[2] in targets]  # type: ignore[misc]
+def adapted_experts(model: PreTrainedModel, settings: LoraSettings, layer: int) -> dict[str, nn.Parameter]:
+    """Return the fused experts of one block that get an adapter, by their names in the block."""
+    return find_blocks(model).fused_experts(layer) if settings.experts else {}
 
 
-def lora_parameters(
-    model: PreTrainedModel, settings: LoraSettings, ranks: Mapping[str, int] | None = None
-) -> tuple[int, ...]:
-    """Count the adapter's parameters in each block: rank * (inputs + outputs) of each target.
+def require_experts(model: PreTrainedModel) -> None:
+    """Refuse `lora_experts` for a model without fused experts.
 
-    Args:
-        ranks: see `eavss.selectors.Selection`; None for all targets with the settings' rank.
+    Raises:
+        RecipeError: it has none.
     """
     found = find_blocks(model)
-    every = range(len(found.modules))
-    if ranks is not None:
-        return tuple(
-            sum(
-                ranks.get(f"{layer}.{name}", 0) * _sides(module) for name, module in found.linear_modules(layer).items()
-            )
-            for layer in every
-        )
-    targets = lora_targets(model, settings)
-    return tuple(
-        sum(settings.r * sum(whole_shape(weight)) for weight in _adapted(model, layer, targets)) for layer in every
-    )
-
-
-def _sides(module: nn.Module) -> int:
-    return sum(whole_shape(module.weight))
-
-
-def adapter_sizes(model: PreTrainedModel, settings: LoraSettings) -> dict[str, int]:
-    """Return the inputs and outputs of each linear layer that gets an adapter, the parameters that a rank costs.
-
-    They are named by the block's index and the layer's name in it, as "3.mlp.up_proj".
-    """
-    found, targets = find_blocks(model), lora_targets(model, settings)
-    return {
-        f"{layer}.{name}": _sides(module)
-        for layer in range(len(found.modules))
-        for name, module in found.linear_modules(layer).items()
-        if name.rpartition(".")[2] in targets
-    }
-
-
-def adapted_share(model: PreTrainedModel, settings: LoraSettings, blocks: Sequence[int] | None = None) -> float:
-    """Return the share of the blocks' weights that get an adapter.
-
-    Args:
-        blocks: the blocks' indices; None for all.
-    """
-    targets, modules = lora_targets(model, settings, blocks), find_blocks(model).modules
-    every = range(len(modules)) if blocks is None else blocks
-    adapted = sum(whole_shape(weight).numel() for layer in every for weight in _adapted(model, layer, targets))
-    return adapted / sum(whole_shape(parameter).numel() for layer in every for parameter in modules[layer].parameters())
+    if not any(found.fused_experts(layer) for layer in range(len(found.modules))):
+        raise RecipeError(f"lora_experts: {type(model).__name__} has no fused experts; it should be false")
 
 
 def lora_config(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettings) -> LoraConfig:
-    """Return PEFT's config for LoRA on the linear layers of the blocks named by their indices.
+    """Return PEFT's config for LoRA on the linear layers, and perhaps the experts, of blocks named by their indices.
 
     Raises:
-        RecipeError, ModelError: see `lora_targets`.
+        RecipeError, ModelError: see `lora_targets` and `require_experts`.
     """
     found = find_blocks(model)
+    if settings.experts:
+        require_experts(model)
+    # By their full names, since PEFT takes parameters of all blocks, whatever `layers_to_transform` says.
+    experts = [f"{found.path}.{layer}.{name}" for layer in blocks for name in adapted_experts(model, settings, layer)]
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.r,
@@ -149,6 +109,7 @@ def lora_config(model: PreTrainedModel, blocks: Sequence[int], settings: LoraSet
         target_modules=lora_targets(model, settings, blocks),
         layers_to_transform=list(blocks),
         layers_pattern=found.pattern,
+        target_parameters=experts or None,
         fan_in_fan_out=_transposed(model),
     )
 
@@ -180,13 +141,13 @@ def ranked_lora_config(model: PreTrainedModel, ranks: Mapping[str, int], setting
 def add_lora(
     model: PreTrainedModel, blocks: Sequence[int], settings: LoraSettings, ranks: Mapping[str, int] | None = None
 ) -> PeftModel:
-    """Put LoRA on the linear layers of exactly the blocks named by their indices.
+    """Put LoRA on the linear layers, and perhaps the experts, of exactly the blocks named by their indices.
 
     Args:
         ranks: see `eavss.selectors.Selection`; None for all linear layers with the settings' rank.
 
     Raises:
-        RecipeError, ModelError: see `lora_targets`; or other blocks became trainable.
+        RecipeError, ModelError: see `lora_config`; or other blocks became trainable.
     """
     config = ranked_lora_config(model, ranks, settings) if ranks else lora_config(model, blocks, settings)
     adapted = get_peft_model(model, config)

@@ -189,6 +189,7 @@ def each_whole(model: nn.Module) -> Iterator[Tensor]:
 
 
 def whole_shape(parameter: Any) -> torch.Size:
-    """Return the shape that a weight has when it is whole."""
-    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    """Return the shape that a weight has when it is whole, and not packed in 4 bits."""
+    packed = getattr(parameter, "quant_state", None)
+    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape) if packed is None else packed.shape
     return shape

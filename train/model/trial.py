@@ -1,12 +1,14 @@
 """What cannot be profiled or trained is refused when the model is loaded, not after minutes of scoring."""
 
 import torch
-from torch import Tensor
+from peft.tuners.lora.layer import ParamWrapper
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from eavss.blocks import capture_block_outputs, find_blocks, require_states
 from eavss.errors import EavssError
-from train.model.lora import adaptable_names, adapted_share, add_lora, lora_targets
+from train.model.lora import adaptable_names, add_lora, lora_targets, require_experts
+from train.model.lora_counts import adapted_share
 from train.model.sharding import is_divided
 from train.recipe.settings import LoraSettings
 from train.runtime.distributed import say
@@ -28,6 +30,8 @@ def require_trainable(model: PreTrainedModel, settings: LoraSettings) -> None:
         EavssError: a block returns no states (B, T, H).
         ModelError: a block cannot be adapted, or its adapter changes nothing.
     """
+    if settings.experts:
+        require_experts(model)
     _say_share(model, settings)
     if is_divided(model):  # a backward pass needs weights that are freed by then
         return
@@ -43,9 +47,9 @@ def require_trainable(model: PreTrainedModel, settings: LoraSettings) -> None:
             words = " ".join(str(error).split())[:200]
             raise ModelError(f"{_name(model)} cannot be trained with LoRA: {type(error).__name__}: {words}") from None
     if idle:
-        raise ModelError(
-            f"{_name(model)}: adapters on {', '.join(lora_targets(model, settings))} in blocks {idle} change nothing"
-        )
+        experts = " and the experts" if settings.experts else ""
+        targets = f"{', '.join(lora_targets(model, settings))}{experts}"
+        raise ModelError(f"{_name(model)}: adapters on {targets} in blocks {idle} change nothing")
 
 
 def _blocks_without_gradient(model: PreTrainedModel, blocks: list[int]) -> list[int]:
@@ -64,21 +68,28 @@ def _blocks_without_gradient(model: PreTrainedModel, blocks: list[int]) -> list[
     with capture_block_outputs(found, blocks, check):
         logits = model(input_ids=ids, use_cache=False).logits
     logits[0, :-1].float().log_softmax(-1).gather(1, ids[0, 1:].unsqueeze(1)).sum().backward()
-    return [
-        block
-        for block in blocks
-        if not any(p.grad is not None and p.grad.any() for p in found.modules[block].parameters())
-    ]
+    return [block for block in blocks if not _all_learn(found.modules[block])]
+
+
+def _all_learn(block: nn.Module) -> bool:
+    """Return whether something in a block gets a gradient, and each adapter of its experts."""
+    experts = [module.lora_B for module in block.modules() if isinstance(module, ParamWrapper)]
+    return all(any(p.grad is not None and p.grad.any() for p in module.parameters()) for module in (block, *experts))
 
 
 def _say_share(model: PreTrainedModel, settings: LoraSettings) -> None:
     targets, share = lora_targets(model, settings), adapted_share(model, settings)
     if settings.target_modules is not None or share >= _MOST:
         return
-    refused = sorted({*find_blocks(model).linear_names()} - {*adaptable_names(model)})
+    found = find_blocks(model)
+    refused = sorted({*found.linear_names()} - {*adaptable_names(model)})
     left = f" PEFT cannot adapt {', '.join(refused)} in chosen blocks of this model." if refused else ""
-    rest = "The rest, such as fused experts, routers or what blocks share, stays as it is."
-    say(f"note: LoRA adapts {share:.0%} of the blocks' weights: {', '.join(targets)}. {rest}{left}")
+    has_experts = any(found.fused_experts(layer) for layer in range(len(found.modules)))
+    if has_experts and not settings.experts:
+        left += " Its experts stay as they are; lora_experts: true adapts them."
+    experts = " and the fused experts" if settings.experts else ""
+    rest = "The rest, such as routers or what blocks share, stays as it is."
+    say(f"note: LoRA adapts {share:.0%} of the blocks' weights: {', '.join(targets)}{experts}. {rest}{left}")
 
 
 def _name(model: PreTrainedModel) -> str:

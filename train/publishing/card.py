@@ -1,6 +1,6 @@
 """Write the model card of a run from the files that it left."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from data.sets import ALL, SETS
 from train.publishing.rows import asked_rows, footnotes, metric_rows
 from train.publishing.run_folder import Results, Run
+from train.recipe.settings import Quantization
 from train.runtime.files import write_text
+
+# What follows the limits in templates/card.md.
+_LAST_LIMIT = "## How it was made"
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class Card:
 
     text: str
     picture: bytes
+
+    def saying(self, limit: str) -> "Card":
+        """Return the card with one more of its limits, a sentence without its capital and full stop."""
+        line = f"- {limit[0].upper()}{limit[1:]}.\n"
+        return replace(self, text=self.text.replace(_LAST_LIMIT, line + _LAST_LIMIT, 1))
 
     def write(self, folder: Path) -> None:
         """Write `README.md` and `layers.png`."""
@@ -43,7 +52,7 @@ def make_card(run: Run, repo_id: str, base: str, *, merged: bool, license: str |
     Raises:
         RecipeError: a file of the run is missing or broken.
     """
-    results = run.results
+    results, packing = run.results, run.base_model.quantization
     name = repo_id.rpartition("/")[2]
     data = ModelCardData(
         base_model=base if _is_hub_id(base) else None,
@@ -70,8 +79,18 @@ def make_card(run: Run, repo_id: str, base: str, *, merged: bool, license: str |
         footnotes=footnotes(results),
         research_only=_research_only(results),
         recipe=run.recipe,
+        packing=packing,
+        packing_config=packing and _packing_config(packing),
     )
     return Card(text, run.picture)
+
+
+def _packing_config(packing: Quantization) -> str:
+    """Return the Python expression that loads a base as it was trained on."""
+    if packing.bits == 8:
+        return "BitsAndBytesConfig(load_in_8bit=True)"
+    nested = ", bnb_4bit_use_double_quant=True" if packing.nested else ""
+    return f'BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="{packing.kind}"{nested})'
 
 
 def _trained_on(results: Results) -> tuple[str, ...]:

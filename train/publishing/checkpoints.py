@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from train.model.adapter_files import sort_lists
 from train.model.loading import load_adapter, own_dtype, read_model
 from train.model.on_disk import ON_DISK, distinct_weights, fill_adapter, is_on_disk, merge_as_read
+from train.model.quantization import unpack_into
 from train.model.tokenizer import copy_tokenizer, load_tokenizer
 from train.publishing.reload_check import fixed_logprobs, logprobs_in_fresh_process
 from train.recipe.settings import BaseModel
@@ -45,7 +46,8 @@ class Adapter:
     def loaded(self, room: Path) -> Iterator[PeftModel]:
         """Load the adapter on its base, in float32 on the CPU, and leave the base's weights in their files.
 
-        Where that cannot be (`fill_adapter`) the base is loaded whole, and a line says so.
+        A base that was packed is packed again. Where the weights cannot stay in their files (`fill_adapter`) the base
+        is loaded whole, and a line says so.
 
         Args:
             room: a folder. Weights that transformers converts, as it does where it fuses a mixture's experts, are kept
@@ -55,6 +57,9 @@ class Adapter:
             ModelError: see `read_model` and `load_adapter`.
         """
         exact = replace(self.base, dtype="float32", attn_implementation=None)
+        if self.base.quantization is not None:
+            yield load_adapter(read_model(exact), str(self.folder))
+            return
         room.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".weights.", dir=room) as folder:
             empty = read_model(exact, device_map=ON_DISK, offload_folder=Path(folder))
@@ -66,6 +71,19 @@ class Adapter:
             del empty, model
         say("this base and adapter cannot be read weight by weight: the base is loaded whole, in 4 bytes a parameter")
         yield load_adapter(read_model(exact), str(self.folder))
+
+    def unpacked(self, packed: PreTrainedModel) -> tuple[PeftModel, float]:
+        """Load the adapter on its base in float32, with the weights that it was trained on.
+
+        Args:
+            packed: the base with packed weights, without the adapter.
+
+        Returns:
+            The model, and how far the base's weights are from its own (`train.model.quantization.unpack_into`).
+        """
+        plain = read_model(replace(self.base, dtype="float32", attn_implementation=None, quantization=None))
+        lost = unpack_into(plain, packed)
+        return load_adapter(plain, str(self.folder)), lost
 
 
 def find_adapter(folder: Path) -> Path:
@@ -104,16 +122,20 @@ def export_adapter(adapter: Adapter, target: Path, base_name: str) -> None:
         require_close(found, expected, PROCESS_TOLERANCE, "the exported adapter")
 
 
-def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_size: str) -> None:
+def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_size: str) -> float:
     """Write base and adapter as one plain checkpoint with the base's tokenizer, and check it.
 
     The weights are merged in float32, so that each is rounded once, and those without an adapter are not changed. They
     are read, merged and written one file of the checkpoint after the other, so memory holds one file and the largest
-    weight. The exception is an adapter that is more than LoRA on linear layers: four bytes for each parameter.
+    weight. The exceptions take four bytes for each parameter: an adapter that is more than LoRA on linear layers, and
+    weights that were packed in 4 or 8 bits, which are unpacked first.
 
     Args:
         dtype: `float32`, `bfloat16` or `float16`; None for the base's own.
         max_shard_size: the size of a safetensors file, as in `save_pretrained`.
+
+    Returns:
+        How far the base's weights are from its own, as a share; 0 unless they were packed.
 
     Raises:
         RecipeError: `target` is not empty.
@@ -121,10 +143,12 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
             checkpoint others than the merged model; nothing is left of it.
     """
     require_new(target)
-    tokenizer = load_tokenizer(adapter.base)
+    tokenizer, lost = load_tokenizer(adapter.base), 0.0
     written_as: torch.dtype = getattr(torch, dtype) if dtype else own_dtype(adapter.base)
     with adapter.loaded(target.parent) as model, new_folder(target) as folder:
         expected = fixed_logprobs(model, tokenizer)
+        if adapter.base.quantization is not None:
+            model, lost = adapter.unpacked(model.unload())
         merged: PreTrainedModel = merge_as_read(model) if is_on_disk(model) else model.merge_and_unload(safe_merge=True)
         require_close(fixed_logprobs(merged, tokenizer), expected, MERGE_TOLERANCE, "the merged model")
         expected = save_checkpoint(
@@ -132,6 +156,7 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
         )
         del model, merged
         check_checkpoint(folder, expected, written_as, "the exported checkpoint")
+    return lost
 
 
 def save_checkpoint(

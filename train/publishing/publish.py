@@ -11,7 +11,7 @@ from train.publishing.card import make_card
 from train.publishing.checkpoints import Adapter, export_adapter, export_merged, find_adapter
 from train.publishing.hub import HubRepo
 from train.publishing.run_folder import Run
-from train.recipe.settings import BaseModel
+from train.recipe.settings import BaseModel, Quantization
 from train.runtime.distributed import on_main_process, say
 
 _CONFIDENCE = "confidence.json"
@@ -54,7 +54,11 @@ class Export:
             say(f"note: the base is named as the folder {base}, which nobody else has; name it on the Hub (base_model)")
         card = None if run is None else make_card(run, name, base, merged=self.merged, license=self.license)
         if self.merged:
-            export_merged(adapter, target, self.dtype, self.max_shard_size)
+            lost = export_merged(adapter, target, self.dtype, self.max_shard_size)
+            if packing := adapter.base.quantization:
+                loss = precision_loss(packing, lost)
+                say(f"note: {loss}")
+                card = card and card.saying(loss)
         else:
             export_adapter(adapter, target, base)
         confidence = adapter.folder / _CONFIDENCE
@@ -62,6 +66,18 @@ class Export:
             shutil.copyfile(confidence, target / _CONFIDENCE)
         if card is not None:
             card.write(target)
+
+
+def precision_loss(packing: Quantization, lost: float) -> str:
+    """Say what a merged checkpoint has lost.
+
+    Args:
+        lost: see `train.publishing.checkpoints.export_merged`.
+    """
+    return (
+        f"the merged weights are those that the adapter was trained on, held in {packing} and unpacked: they differ "
+        f"from the base's own by {lost:.1%} (root mean square), whatever dtype they are written in"
+    )
 
 
 def hub_repo(training: TrainingArguments, overwrite: bool) -> HubRepo | None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from train.model.on_disk import ON_DISK, fill_adapter
-from train.recipe.settings import BaseModel
+from train.model.quantization import bitsandbytes_config, prepare_packed
+from train.recipe.settings import BaseModel, Quantization
 from train.runtime.errors import ModelError
 
 _TEXTS = (
@@ -62,6 +64,7 @@ def logprobs_in_fresh_process(folder: Path, dtype: str, base: BaseModel | None) 
     if base is not None:
         command += ["--base", base.name, "--revision", base.revision]
         command += ["--trust_remote_code"] if base.trust_remote_code else []
+        command += ["--quantization", json.dumps(asdict(base.quantization))] if base.quantization else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line = next((line for line in done.stdout.splitlines() if line.startswith(_MARK)), None)
     if done.returncode or line is None:
@@ -79,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--revision", default="main")
     parser.add_argument("--trust_remote_code", action="store_true")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--quantization", type=lambda text: Quantization(**json.loads(text)), help="of the base")
     options = parser.parse_args(argv)
     folder = Path(options.folder)
     name, source = options.folder, {}
@@ -87,8 +91,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = AutoTokenizer.from_pretrained(name, **source)
     load = partial(AutoModelForCausalLM.from_pretrained, name, dtype=options.dtype, use_safetensors=True, **source)
     with tempfile.TemporaryDirectory(dir=folder.parent) as room:
-        model: Any = load(device_map=ON_DISK, offload_folder=room)
-        if options.base:
+        if options.quantization:
+            packing = bitsandbytes_config(options.quantization, getattr(torch, options.dtype))
+            model: Any = load(quantization_config=packing, device_map="cpu")
+            prepare_packed(model)
+            model = PeftModel.from_pretrained(model, folder, use_safetensors=True)
+        else:
+            model = load(device_map=ON_DISK, offload_folder=room)
+        if options.base and not options.quantization:
             model = _with_adapter(model, folder) or PeftModel.from_pretrained(load(), folder, use_safetensors=True)
         print(_MARK, json.dumps(fixed_logprobs(model, tokenizer)))
 

@@ -13,6 +13,7 @@ from train.evaluation.compare import item_file
 from train.evaluation.records import Carried, Comparison, QuestionRecord
 from train.plan import TrainFigures
 from train.recipe.arguments import EavssArguments
+from train.recipe.model_arguments import ModelArguments
 from train.recipe.settings import BaseModel
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.errors import RecipeError
@@ -149,12 +150,11 @@ class Run:
         Raises:
             RecipeError: results.json does not name it.
         """
-        recipe, hints = yaml.safe_load(self.recipe), get_type_hints(EavssArguments)
+        recipe, hints = yaml.safe_load(self.recipe), get_type_hints(ModelArguments)
         if "model" not in self.results:
             raise RecipeError(f"{self.folder} is not the folder of a finished run: results.json names no model")
-        keys = {"model_revision": "main", "trust_remote_code": False, "dtype": "auto", "attn_implementation": None}
-        values = [check_value(key, recipe.get(key, default), hints[key]) for key, default in keys.items()]
-        return BaseModel(self.results["model"], *values)
+        values = {key: check_value(key, recipe[key], hint) for key, hint in hints.items() if key in recipe}
+        return ModelArguments(**values | {"model_name_or_path": self.results["model"]}).base_model
 
     def pose(self, has_template: bool) -> Pose:
         """Return how the run posed its questions, where no calibration says it.

@@ -9,15 +9,9 @@ from data.sets import ALL, SETS
 from data.sources import DataSource, EvaluationSplit
 from eavss.choices import WORDINGS
 from eavss.selectors import SELECTORS, Estimator, Form, Selector
+from train.recipe.model_arguments import ModelArguments
 from train.recipe.ranges import check_ranges
-from train.recipe.settings import (
-    BaseModel,
-    Dtype,
-    EvaluationSettings,
-    Labels,
-    LoraSettings,
-    SelectionSettings,
-)
+from train.recipe.settings import EvaluationSettings, Labels, SelectionSettings
 from train.runtime.errors import require
 
 if TYPE_CHECKING:
@@ -30,23 +24,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class EavssArguments:
-    """The keys of our own; the rest of a recipe are `transformers.TrainingArguments`.
+class EavssArguments(ModelArguments):
+    """The keys of our own, after those of the model; the rest of a recipe are `transformers.TrainingArguments`.
 
     Where a key is one that TRL or PEFT has, it has their name and their meaning.
     """
 
-    # The model
-    model_name_or_path: str = field(metadata={"help": "A Hub id, or a folder with a causal LM and its tokenizer."})
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the model's repo brings."})
-    trust_checkpoint: bool = field(
-        default=False, metadata={"help": "Resume under DeepSpeed from what you have not written: it may run code."}
-    )
-    attn_implementation: str | None = field(default=None, metadata={"help": "As in from_pretrained."})
-    dtype: Dtype = field(
-        default="auto", metadata={"help": "auto: bfloat16 where this machine computes it fast, else float32."}
-    )
     # The data
     dataset: str = field(
         default="truthfulqa",
@@ -92,13 +75,6 @@ class EavssArguments:
     estimator: Estimator = field(default="paper", metadata={"help": "Which AVSS: paper or scale_free."})
     select_fraction: float = field(default=0.25, metadata={"help": "Share of the blocks to train, rounded down."})
     layers: list[int] | None = field(default=None, metadata={"help": "Train these blocks, whatever the scores."})
-    # LoRA
-    lora_r: int = field(default=8, metadata={"help": "LoRA rank."})
-    lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout on LoRA's input."})
-    lora_target_modules: list[str] | None = field(
-        default=None, metadata={"help": "Linear layers inside a block, as q_proj v_proj; unset: all of them."}
-    )
     # Loss
     train_questions: int | None = field(default=None, metadata={"help": "Train on so many questions; unset: all."})
     pairs_per_question: int = field(default=4, metadata={"help": "Contrast pairs drawn from each question at most."})
@@ -180,6 +156,7 @@ class EavssArguments:
     hub_license: str | None = field(default=None, metadata={"help": "Of what is pushed, as the Hub names it."})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_ranges(self)
         if self.dataset in (*SETS, ALL):
             require(self.dataset_rows is None, "dataset_rows", self.dataset_rows, f"unset for {self.dataset}")
@@ -203,12 +180,6 @@ class EavssArguments:
         return self.prefix_cache_gb * 1e9
 
     @property
-    def base_model(self) -> BaseModel:
-        return BaseModel(
-            self.model_name_or_path, self.model_revision, self.trust_remote_code, self.dtype, self.attn_implementation
-        )
-
-    @property
     def source(self) -> DataSource:
         shares = self.evaluation_share, self.validation_share
         return DataSource(self.datasets_root, *shares, self.evaluation_split, self.dataset_rows)
@@ -226,10 +197,6 @@ class EavssArguments:
     def declines(self) -> bool:
         """Whether answers are trained on beside declining."""
         return bool(self.decline_weight or self.decline_ce_weight)
-
-    @property
-    def lora(self) -> LoraSettings:
-        return LoraSettings(self.lora_r, self.lora_alpha, self.lora_dropout, self.lora_target_modules)
 
     @property
     def loss_weights(self) -> "LossWeights":

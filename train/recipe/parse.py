@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 from train.recipe.arguments import NO_RETENTION, REPOSITORY, EavssArguments
 from train.recipe.plain_values import check_fields, check_named, check_plain
-from train.recipe.trainer_checks import check_values
+from train.recipe.trainer_checks import check_packing, check_values
 from train.recipe.trainer_fields import argument_parser, trainer_fields
 from train.recipe.value_types import check_value, read_recipe
 from train.runtime.errors import RecipeError
@@ -40,7 +40,9 @@ def parse(argv: Sequence[str] | None = None) -> "tuple[EavssArguments, TrainingA
     args, given = read(argv)
     from train.recipe.trainer_arguments import make_training  # imports torch and transformers, so after the checks
 
-    return args, make_training(args.dtype, given)
+    training = make_training(args.dtype, given)
+    check_packing(args.quantization, training)
+    return args, training
 
 
 def read(argv: Sequence[str] | None = None) -> tuple[EavssArguments, dict[str, Any]]:

@@ -7,8 +7,27 @@ from data.sources import DataSource
 from eavss.selectors import Estimator, Form, Selector
 
 Dtype = Literal["auto", "bfloat16", "float32"]
+Bits4 = Literal["nf4", "fp4"]
 PromptStyle = Literal["auto", "plain", "chat", "harness"]
 Labels = Literal["judged", "probe", "passage"]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How bitsandbytes holds the weights of linear layers.
+
+    Args:
+        bits: 4 or 8.
+        kind: the values that 4 bits stand for.
+        nested: hold the scales of 4 bits in 8 bits.
+    """
+
+    bits: Literal[4, 8]
+    kind: Bits4 = "nf4"
+    nested: bool = False
+
+    def __str__(self) -> str:
+        return f"4 bits ({self.kind}{', nested' if self.nested else ''})" if self.bits == 4 else "8 bits"
 
 
 @dataclass(frozen=True)
@@ -21,6 +40,7 @@ class BaseModel:
         trust_remote_code: run code that the model's repo brings.
         dtype: `auto` is bfloat16 where this machine computes it fast, else float32.
         attn_implementation: as in `from_pretrained`.
+        quantization: how its linear layers are held; None for their own precision.
     """
 
     name: str
@@ -28,6 +48,7 @@ class BaseModel:
     trust_remote_code: bool = False
     dtype: Dtype = "auto"
     attn_implementation: str | None = None
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +79,14 @@ class LoraSettings:
         alpha: the update is scaled by alpha / r.
         dropout: on the adapter's input.
         target_modules: names of linear layers inside a block; None for all of them.
+        experts: adapt the fused experts of a mixture too.
     """
 
     r: int = 8
     alpha: int = 16
     dropout: float = 0.0
     target_modules: list[str] | None = None
+    experts: bool = False
 
 
 @dataclass(frozen=True)

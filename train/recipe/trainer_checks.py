@@ -7,6 +7,7 @@ from typing import Any
 
 from train.recipe.plain_values import check_named, check_plain
 from train.recipe.ranges import check_trainer_ranges
+from train.recipe.settings import Quantization
 from train.recipe.trainer_fields import trainer_fields
 from train.runtime.errors import RecipeError, require
 
@@ -38,6 +39,22 @@ def check_values(given: Mapping[str, object]) -> None:
         raise RecipeError("hub_token: should be left out; set HF_TOKEN in the environment, or run `hf auth login`")
     at_the_end = training.hub_strategy in ("every_save", "end")
     require(at_the_end, "hub_strategy", training.hub_strategy, "left out: a run is pushed once, at its end")
+
+
+def check_packing(quantization: Quantization | None, training: Any) -> None:
+    """Refuse packed weights where DeepSpeed divides weights among the ranks.
+
+    Args:
+        training: the Trainer's arguments.
+
+    Raises:
+        RecipeError: the recipe asks for both.
+    """
+    if quantization and training.deepspeed and training.hf_deepspeed_config.is_zero3():
+        key = f"load_in_{quantization.bits}bit"
+        raise RecipeError(
+            f"{key}: ZeRO-3 cannot divide packed weights; take recipes/deepspeed/zero2.json, or leave {key} out"
+        )
 
 
 def check_choices(training: object, kind: type[Any]) -> None:

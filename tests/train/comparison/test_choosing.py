@@ -8,7 +8,7 @@ from tests.toys import BLOCKS, EXAMPLES, arguments, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
 from train.batching.scored_answers import paired_batches
 from train.comparison.choosing import Chooser, best_parts
-from train.model.lora import lora_parameters
+from train.model.lora_counts import lora_parameters
 from train.recipe.settings import LoraSettings
 
 

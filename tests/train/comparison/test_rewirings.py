@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from eavss.choices import REWIRING_KINDS
 from eavss.errors import EavssError
 from tests.train.comparison.toy_rewirings import SIMILARITY, TRIALS, figures, row
 from train.comparison.rewirings import (
-    KINDS,
     Plan,
     Trial,
     average_above_chance,
@@ -23,7 +23,7 @@ from train.runtime.errors import RecipeError
 
 def test_a_plan_tries_everything_once() -> None:
     """Of six blocks, start 1 leaves 1 to 4. Block 1 and block 4 are dropped; 1 and 2, 3 and 4 are swapped."""
-    plan = Plan(KINDS, [1], [[4, 2], [1, 2, 3, 4]], [7, 8], 2)
+    plan = Plan(REWIRING_KINDS, [1], [[4, 2], [1, 2, 3, 4]], [7, 8], 2)
     middle, group = (1, 2, 3, 4), (2, 4)
     assert plan.trials(6) == [
         *(Trial(kind, blocks) for kind in ("skipped", "reversed") for blocks in (middle, group)),  # type: ignore[arg-type]
@@ -40,7 +40,7 @@ def test_a_plan_tries_everything_once() -> None:
 )
 def test_a_plan_that_cannot_be_is_refused(starts: list[int], groups: list[list[int]], message: str) -> None:
     with pytest.raises(EavssError, match=message):
-        Plan(KINDS, starts, groups, [0], 1).trials(6)
+        Plan(REWIRING_KINDS, starts, groups, [0], 1).trials(6)
 
 
 @pytest.mark.parametrize(

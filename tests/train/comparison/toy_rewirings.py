@@ -1,6 +1,7 @@
 """Figures of rewirings, as a sweep writes them."""
 
-from train.comparison.rewirings import Kind, RewiredFigures, SimilarityFigures, average_above_chance
+from eavss.choices import RewiringKind
+from train.comparison.rewirings import RewiredFigures, SimilarityFigures, average_above_chance
 from train.evaluation.retained import Kept, average_kept
 
 BLOCKS = 6
@@ -28,7 +29,7 @@ def row(metric: str, whole: float, changed: float, chance: float | None) -> Kept
 
 
 def figures(
-    kind: Kind,
+    kind: RewiringKind,
     group: list[int],
     accuracy: float,
     perplexity: float,

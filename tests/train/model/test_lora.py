@@ -1,19 +1,18 @@
 """LoRA lands on the selected blocks, and on nothing else."""
 
+from pathlib import Path
+
 import pytest
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from eavss.blocks import find_blocks
 from scripts.families.configs import tiny
 from tests.toys import KINDS, tiny_model
-from train.model.lora import (
-    adaptable_names,
-    adapted_share,
-    adapter_sizes,
-    add_lora,
-    lora_parameters,
-    lora_targets,
-    trainable_blocks,
-)
+from train.model.adapter_files import save_adapter
+from train.model.loading import load_adapter
+from train.model.lora import adaptable_names, add_lora, lora_targets, trainable_blocks
+from train.model.lora_counts import adapted_share, adapter_sizes, equivalent_parameters, lora_parameters
 from train.recipe.settings import LoraSettings
 from train.runtime.errors import RecipeError
 
@@ -121,3 +120,57 @@ def test_block_1_is_not_block_11() -> None:
     model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=12, **sizes))
     adapted = add_lora(model, [1, 11], LoraSettings(), {"1.mlp.up_proj": 2, "11.mlp.up_proj": 5})
     assert [p.shape[0] for name, p in adapted.named_parameters() if "lora_A" in name] == [2, 5]
+
+
+MIXTURES = {
+    "Mixtral": [2, 3],
+    "Qwen 3 MoE": [1],
+    "Qwen 3 MoE, mixed": [2, 3],  # experts in block 3 alone
+    "GPT-OSS": [1, 3],
+    "DeepSeek-V3": [1, 2, 3],  # all blocks that have experts
+}
+
+
+@pytest.mark.parametrize(("family", "blocks"), MIXTURES.items(), ids=MIXTURES)
+def test_experts_of_chosen_blocks_are_adapted_learn_and_are_merged(
+    family: str, blocks: list[int], tmp_path: Path
+) -> None:
+    """At rank 3 for each of four experts, whose adapters PEFT holds as one of 12 rows."""
+    model, settings = tiny(family), LoraSettings(r=3, experts=True)
+    having = [layer for layer in blocks if find_blocks(model).fused_experts(layer)]
+    counted, ids = lora_parameters(model, settings), torch.arange(40, 88).view(2, 24)
+    adapted = add_lora(model, blocks, settings)
+    trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
+    assert trainable_blocks(adapted) == blocks
+    assert sum(counted[layer] for layer in blocks) == sum(p.numel() for p in trained.values())
+    experts = {name: p for name, p in trained.items() if ".experts." in name}
+    assert {int(name.split(".layers.")[1].split(".")[0]) for name in experts} == set(having)
+    assert {p.shape[0] for name, p in experts.items() if "lora_A" in name} == {12}
+    assert {p.shape[0] for name, p in trained.items() if "lora_A" in name and name not in experts} == {3}
+    before = {name: p.detach().clone() for name, p in experts.items()}
+    optimiser = torch.optim.SGD(trained.values(), lr=0.1)
+    for _ in range(2):
+        adapted(input_ids=ids, labels=ids).loss.backward()
+        optimiser.step()
+    assert not [name for name, p in experts.items() if torch.equal(p, before[name])]
+    save_adapter(adapted, tmp_path / "adapter")
+    expected = adapted.eval()(input_ids=ids).logits
+    loaded = load_adapter(tiny(family), str(tmp_path / "adapter"))
+    assert torch.equal(loaded(input_ids=ids).logits, expected)
+    merged = loaded.merge_and_unload(safe_merge=True)
+    torch.testing.assert_close(merged(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_experts_that_a_model_does_not_have_are_refused() -> None:
+    with pytest.raises(RecipeError, match="lora_experts: LlamaForCausalLM has no fused experts; it should be false"):
+        add_lora(tiny_model("llama"), [1], LoraSettings(experts=True))
+
+
+def test_the_share_with_experts_by_hand() -> None:
+    """Mixtral: attention 12,288 weights, four experts of 3 * 64 * 96, a router of 256 and two norms of 64."""
+    model, experts = tiny("Mixtral"), 4 * 3 * 64 * 96
+    assert adapted_share(model, LoraSettings(experts=True)) == (12_288 + experts) / (12_288 + experts + 384)
+    assert adapted_share(model, LoraSettings()) == 12_288 / (12_288 + experts + 384)
+    assert equivalent_parameters(model, LoraSettings(r=2, experts=True))[0] == pytest.approx(
+        2 * (128 + 2 * 96 + 128) + 2 * 3 * 64 * 96 / 3
+    )

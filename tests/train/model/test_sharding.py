@@ -16,7 +16,8 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from eavss.blocks import capture_block_outputs, find_blocks
 from tests.toys import arguments, count_hooks, save_tiny, tiny_model
 from train.model.loading import fingerprint, load_adapter, read_model
-from train.model.lora import add_lora, lora_parameters
+from train.model.lora import add_lora
+from train.model.lora_counts import lora_parameters
 from train.model.sharding import (
     dividing,
     each_whole,

@@ -9,7 +9,7 @@ from scripts.families.configs import tiny
 from tests.toys import KINDS, count_hooks, tiny_model
 from train.model.trial import require_trainable
 from train.recipe.settings import LoraSettings
-from train.runtime.errors import ModelError
+from train.runtime.errors import ModelError, RecipeError
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,4 +53,21 @@ def test_whatever_a_forward_pass_raises_is_one_line() -> None:
 def test_the_share_of_a_mixture_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """Attention is 24,576 of 98,816 active weights, and of 172,544 with all four experts and norms: 14%."""
     require_trainable(tiny("Mixtral"), LoraSettings())
-    assert "note: LoRA adapts 14% of the blocks' weights: k_proj, o_proj, q_proj, v_proj." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "note: LoRA adapts 14% of the blocks' weights: k_proj, o_proj, q_proj, v_proj." in said
+    assert said.endswith("Its experts stay as they are; lora_experts: true adapts them.\n")
+    require_trainable(tiny("Mixtral"), LoraSettings(experts=True))
+    assert capsys.readouterr().out == ""
+
+
+def test_adapters_of_experts_that_change_nothing_are_refused() -> None:
+    model = tiny("Mixtral")
+    experts = find_blocks(model).modules[1].mlp.experts
+    experts.forward = lambda states, *_others: torch.zeros_like(states)
+    with pytest.raises(ModelError, match=r"v_proj and the experts in blocks \[1\] change nothing"):
+        require_trainable(model, LoraSettings(experts=True))
+
+
+def test_experts_of_a_model_without_any_are_refused() -> None:
+    with pytest.raises(RecipeError, match="lora_experts: LlamaForCausalLM has no fused experts"):
+        require_trainable(tiny_model("llama"), LoraSettings(experts=True))

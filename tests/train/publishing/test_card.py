@@ -45,6 +45,28 @@ def test_a_merged_checkpoints_metadata(tmp_path: Path) -> None:
     assert 'pipeline("text-generation", model="tester/toy")' in found.text
 
 
+NESTED = 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True'
+
+
+@pytest.mark.parametrize(
+    ("keys", "words", "code"),
+    [
+        ("load_in_4bit: true\nuse_bnb_nested_quant: true\n", "4 bits (nf4, nested)", NESTED),
+        ("load_in_8bit: true\n", "8 bits", "load_in_8bit=True"),
+    ],
+)
+def test_a_packed_base_is_said_and_loaded_as_it_was(keys: str, words: str, code: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path, results())
+    (folder / "recipe.yaml").write_text(RECIPE + keys)
+    made = make_card(Run.read(folder), "tester/toy", "owner/base", merged=False, license=None)
+    assert f"The base's linear layers were held in {words}, before" in made.text
+    assert f"packing = BitsAndBytesConfig({code})\nmodel = AutoPeftModelForCausalLM.from_pretrained(" in made.text
+    assert 'quantization_config=packing)\ntokenizer = AutoTokenizer.from_pretrained("owner/base")\n```' in made.text
+    said = made.saying("the merged weights are others")
+    assert "\n- The merged weights are others.\n## How it was made" in said.text
+    assert len(said.text) == len(made.text) + len("- The merged weights are others.\n")
+
+
 def test_the_samples_are_no_data_set_of_the_hub(tmp_path: Path) -> None:
     found = card(tmp_path, results(samples=True))
     assert found.data.datasets is None

@@ -1,5 +1,6 @@
 """Adapters and merged checkpoints on disk: what is written, and that nothing wrong stays."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,11 +12,13 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from tests.train.publishing.toy_run import CONFIG, WEIGHTS
+from tests.toys import save_packable
+from tests.train.publishing.toy_run import CONFIG, WEIGHTS, write_adapter
 from train.model.source import named_base
+from train.model.tokenizer import load_tokenizer
 from train.publishing.checkpoints import Adapter, export_adapter, export_merged, find_adapter
 from train.publishing.reload_check import fixed_logprobs
-from train.recipe.settings import BaseModel
+from train.recipe.settings import BaseModel, Quantization
 from train.runtime.errors import ModelError, RecipeError
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -135,3 +138,23 @@ def test_a_checkpoint_that_gives_other_log_probabilities_leaves_nothing(
     with pytest.raises(ModelError, match="the exported checkpoint gives log-probabilities that are off by"):
         export_merged(adapter, tmp_path / "out", None, "5GB")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@pytest.mark.parametrize("quantization", [Quantization(4), Quantization(8)], ids=str)
+def test_an_adapter_on_a_packed_base_is_exported_and_merged(quantization: Quantization, tmp_path: Path) -> None:
+    """What is merged says what the packed base says with the adapter, in plain weights without bitsandbytes."""
+    base = save_packable(tmp_path / "base")
+    packed = BaseModel(str(base), dtype="float32", quantization=quantization)
+    folder = write_adapter(tmp_path / "adapter", base, AutoModelForCausalLM.from_pretrained(base))
+    adapter = Adapter(folder, packed)
+    export_adapter(adapter, tmp_path / "same", str(base))
+    lost = export_merged(adapter, tmp_path / "merged", "float32", "5GB")
+    assert lost == pytest.approx({4: 0.092, 8: 0.006}[quantization.bits], rel=0.05)
+    merged, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path / "merged"), load_tokenizer(packed)
+    assert "quantization_config" not in json.loads((tmp_path / "merged" / "config.json").read_text())
+    found = fixed_logprobs(merged, tokenizer)
+    with adapter.loaded(tmp_path) as model:
+        assert found == pytest.approx(fixed_logprobs(model, tokenizer), abs=1e-3)
+    with Adapter(folder, BaseModel(str(base), dtype="float32")).loaded(tmp_path) as model:
+        assert found != pytest.approx(fixed_logprobs(model, tokenizer), abs=1e-2)

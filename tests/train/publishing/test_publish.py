@@ -1,5 +1,6 @@
 """Export, push, load back: the parts in this process, and the whole as a user's processes do it."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ from train.publishing.publish import Export, hub_repo, push_run
 from train.publishing.reload_check import fixed_logprobs
 from train.publishing.run_folder import Run
 from train.recipe.arguments import REPOSITORY
-from train.recipe.settings import BaseModel
+from train.recipe.settings import BaseModel, Quantization
 from train.runtime.errors import HubError, RecipeError
 
 
@@ -52,6 +53,18 @@ def test_a_base_that_nobody_else_has_is_noted(
     Export().write(Adapter(run / "adapter", BaseModel(str(base))), None, tmp_path / "out", "out")
     assert f"the base is named as the folder {base}, which nobody else has" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["base_model_name_or_path"] == str(base)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@pytest.mark.usefixtures("in_process")
+def test_what_merging_into_a_packed_base_loses_is_said(
+    run: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = Adapter(run / "adapter", BaseModel(str(base), quantization=Quantization(8)))
+    Export(merged=True, base_model="owner/base").write(adapter, Run.read(run), tmp_path / "out", "out")
+    line = "he merged weights are those that the adapter was trained on, held in 8 bits and unpacked: they differ "
+    assert f"note: t{line}from the base's own by 0." in capsys.readouterr().out
+    assert f"\n- T{line}from the base's own by 0." in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_run_without_its_profile_is_refused_before_anything_is_written(run: Path, base: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from PIL import Image
+from transformers import PreTrainedModel
 
 from tests.toys import tiny_model
 from train.evaluation.compare import item_file
@@ -137,8 +138,8 @@ def write_run(folder: Path, results: Results = RESULTS, items: list[Item] = ITEM
     return folder
 
 
-def write_adapter(folder: Path, base: Path) -> Path:
-    """Write a random adapter for blocks 1 and 3 of the tiny llama that is saved in `base`."""
+def write_adapter(folder: Path, base: Path, model: PreTrainedModel | None = None) -> Path:
+    """Write a random adapter for blocks 1 and 3 of the llama that is saved in `base`, by default the tiny one."""
     torch.manual_seed(1)
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -147,7 +148,7 @@ def write_adapter(folder: Path, base: Path) -> Path:
         layers_pattern="layers",
         init_lora_weights=False,
     )
-    model = get_peft_model(tiny_model("llama"), config)
+    model = get_peft_model(model or tiny_model("llama"), config)
     model.peft_config["default"].base_model_name_or_path = str(base)
     model.save_pretrained(folder)
     return folder
