@@ -32,6 +32,7 @@ from train.evaluation.calibration import (
     write_confidence,
 )
 from train.evaluation.free_answers import FreeAnswer, FreeAnswers
+from train.model.kept_figures import KeptFigures
 from train.recipe.settings import EvaluationSettings
 
 SOURCE = DataSource("samples")
@@ -55,7 +56,12 @@ class Answering:
 
     def __init__(self, *answers: str, style: str = "plain") -> None:
         self.answers = answers
+<<<<<<< HEAD
         self.encoder = SimpleNamespace(prompt_style=style, system="Hm.")
+=======
+        self.encoder = SimpleNamespace(prompt_style=style)
+        self.kept = KeptFigures()
+>>>>>>> h-kept
         self.asked: list[Example] = []
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:

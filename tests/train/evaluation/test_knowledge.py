@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from tests.toys import tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
 from train.evaluation.free_answers import FreeAnswer, FreeAnswers
 from train.evaluation.knowledge import probe_knowledge, summary, write_knowledge
+from train.model.kept_figures import KeptFigures
 
 EXAMPLES = [
     Example("nq", "which is known?", ("Paris",), aliases=("Paris", "Paname")),
@@ -35,6 +36,7 @@ class Scripted:
     encoder: Encoder
     token_budget: int = 64
     asked: int = 0
+    kept: KeptFigures = field(default_factory=KeptFigures)
 
     def __call__(self, examples: Sequence[Example], _description: str) -> list[FreeAnswer]:
         self.asked += 1
