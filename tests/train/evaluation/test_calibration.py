@@ -56,12 +56,8 @@ class Answering:
 
     def __init__(self, *answers: str, style: str = "plain") -> None:
         self.answers = answers
-<<<<<<< HEAD
         self.encoder = SimpleNamespace(prompt_style=style, system="Hm.")
-=======
-        self.encoder = SimpleNamespace(prompt_style=style)
         self.kept = KeptFigures()
->>>>>>> h-kept
         self.asked: list[Example] = []
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:
