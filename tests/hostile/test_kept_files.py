@@ -132,7 +132,7 @@ ROWS: dict[str, list[Row]] = {
         ("layers", [True], "line 1: layers.0 is True"),
         ("selector", GONE, "has no 'selector'"),
         ("seconds", GONE, "has no 'seconds'"),
-        ("dataset", "sciq", "were made with other settings"),
+        ("flops", GONE, "has no 'flops'"),
     ],
     "cuts.json": [
         ("", b"{}", "holds no figures of cuts"),

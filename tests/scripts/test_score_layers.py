@@ -79,10 +79,10 @@ def test_rankings_are_compared_with_those_of_other_files(
 def test_a_selector_that_runs_the_model_again_says_how_steady_it_is(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(words(model, "--selector", "gradient", "--json", str(tmp_path / "scores.json"))) == 0
+    assert run(words(model, "--selector", "patching", "--json", str(tmp_path / "scores.json"))) == 0
     record = json.loads((tmp_path / "scores.json").read_text())
-    best = sorted(range(BLOCKS), key=lambda layer: record["layers"][layer]["gradient"])[-2:]
-    assert (record["selector"], record["selected"]) == ("gradient", sorted(best))
+    best = sorted(range(BLOCKS), key=lambda layer: record["layers"][layer]["patching"])[-2:]
+    assert (record["selector"], record["selected"]) == ("patching", sorted(best))
     assert (
-        f"* selected by gradient (its split-half tau {record['selector_tau']:.2f}); picked" in capsys.readouterr().out
+        f"* selected by patching (its split-half tau {record['selector_tau']:.2f}); picked" in capsys.readouterr().out
     )
