@@ -32,7 +32,12 @@ demo: install model
 	deepspeed --num_gpus 1 train/contrastive.py --config recipes/demo.yaml
 	python scripts/ask.py outputs/demo "What is the capital of Japan?"
 
-test: install model
+# bitsandbytes is an extra that few need, and that prints a line in every command. Tests of packed bases need it.
+$(VENV)/.quantized: $(VENV)/.installed
+	pip install --quiet --constraint constraints.txt --editable '.[quantized]'
+	touch $@
+
+test: install model $(VENV)/.quantized
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --durations 25
 
 test-fast: install

@@ -11,6 +11,7 @@ from train.declining.passages import answers_by_passage
 from train.evaluation.free_answers import FreeAnswers, asking_encoder
 from train.evaluation.knowledge import probe_knowledge, write_knowledge
 from train.model.kept_figures import KeptFigures
+from train.model.kept_tensors import KeptTensors
 from train.recipe.arguments import EavssArguments
 from train.runtime.stages import clock
 
@@ -29,7 +30,8 @@ def ask_base(
         Its answers to be trained beside declining; none where nothing is learnt from them.
     """
     output, kept = Path(str(training.output_dir)), KeptFigures(args.fresh)
-    free = FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget, kept)
+    states = KeptTensors(args.cache_bytes, args.fresh)
+    free = FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget, kept, kept_states=states)
     if args.knowledge_samples:
         write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
     if not args.declines:

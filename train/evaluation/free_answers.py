@@ -1,7 +1,9 @@
 """Let a model answer questions in its own words, greedily, with the questions divided among the ranks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import chain
 from typing import NamedTuple
 
@@ -21,8 +23,9 @@ from eavss.batches import group_by_length
 from eavss.confidence import Confidence, confidence_of
 from eavss.prompt_cache import Beginning, can_share, read_beginning
 from train.batching.encoding import Encoder
-from train.model.kept_figures import KeptFigures
-from train.model.loading import causal_lm
+from train.model.kept_figures import KeptFigures, surroundings
+from train.model.kept_tensors import NOTHING_KEPT, KeptTensors
+from train.model.loading import causal_lm, fingerprint
 from train.recipe.settings import EvaluationSettings
 from train.runtime.distributed import from_main, map_sharded
 from train.runtime.seeding import random_stream
@@ -69,12 +72,14 @@ class FreeAnswers:
         encoder: makes the prompts.
         token_budget: an eighth of the padded tokens in a batch, room for the answers included.
         kept: where answers are kept for later runs.
+        kept_states: where what the blocks hold on the answers is kept for later runs.
     """
 
     model: PreTrainedModel | PeftModel
     encoder: Encoder
     token_budget: int
     kept: KeptFigures = field(default_factory=KeptFigures)
+    kept_states: KeptTensors = NOTHING_KEPT
 
     @staticmethod
     def of(
@@ -87,7 +92,13 @@ class FreeAnswers:
         """Let a model answer under the settings of an evaluation; `shots` replace our own where a set has some."""
         kept = kept or KeptFigures(settings.fresh)
         encoder = Encoder.of(tokenizer, settings, shots)
-        return FreeAnswers(model, asking_encoder(encoder, settings.ask_to_decline), settings.token_budget, kept)
+        return FreeAnswers(
+            model,
+            asking_encoder(encoder, settings.ask_to_decline),
+            settings.token_budget,
+            kept,
+            kept_states=KeptTensors(settings.cache_bytes, settings.fresh),
+        )
 
     def __call__(self, examples: Sequence[Example], description: str) -> list[FreeAnswer]:
         """Return the answer to each example, from disk where the same model has answered the same prompts before."""
@@ -146,16 +157,28 @@ class FreeAnswers:
         said = [number for number, answer in enumerate(answers) if answer.text]
         sequences = [self.encoder(examples[number], [answers[number].text])[0] for number in said]
         groups = list(group_by_length([len(sequence) for sequence in sequences], self.token_budget))
-        self.model.eval()
-        read = map_sharded(
-            lambda group: answer_states(self.model, [sequences[i] for i in group], layers).answer,
-            groups,
-            "reading the model's own answers",
-        )
+        if not said:
+            return [None] * len(answers)
+
+        def read() -> dict[str, Tensor]:
+            self.model.eval()
+            parts = map_sharded(
+                lambda group: answer_states(self.model, [sequences[i] for i in group], layers).answer,
+                groups,
+                "reading the model's own answers",
+            )
+            return {"states": torch.cat(parts)}
+
+        words = [(sequence.ids, sequence.answer_start, sequence.answer_end) for sequence in sequences]
+        key = [_VERSION, fingerprint(self.model).hex(), str(self.model.dtype), surroundings(self.model)]
+        name = sha256(json.dumps([*key, words, list(layers), self.token_budget]).encode()).hexdigest()[:32]
+        description = "what the blocks hold on the answers"
+        states = self.kept_states.reuse_or_make(
+            f"answer-states-{name}", "states", read, lambda: self.kept.used.append(description)
+        )["states"]
         found: list[dict[int, Tensor] | None] = [None] * len(answers)
-        for group, states in zip(groups, read, strict=True):
-            for i, state in zip(group, states, strict=True):
-                found[said[i]] = dict(zip(layers, state, strict=True))
+        for i, state in zip(chain(*groups), states, strict=True):
+            found[said[i]] = dict(zip(layers, state, strict=True))
         return found
 
     def _settings(self, example: Example) -> tuple[Sequence[str], int]:

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from train.model.disk_room import make_room
-from train.runtime.distributed import say
+from train.runtime.distributed import from_main, is_main_process, say
 from train.runtime.files import cache_folder, write_whole
 
 # What this process has written, which is as fresh as can be.
@@ -31,6 +31,27 @@ class KeptTensors:
 
     limit_bytes: float
     fresh: bool = False
+
+    def reuse_or_make(
+        self, folder: str, name: str, make: Callable[[], dict[str, Tensor]], on_reuse: Callable[[], object]
+    ) -> dict[str, Tensor]:
+        """Return what an earlier run has kept, or call `make` and keep its result; the first rank reads and writes.
+
+        Every rank must call this.
+
+        Args:
+            on_reuse: called where something was kept.
+        """
+        if not self.limit_bytes:
+            return make()
+        found = from_main(lambda: self.read(folder, name))
+        if found is not None:
+            on_reuse()
+            return found
+        made = make()
+        if is_main_process():
+            self.keep(folder, name, made)
+        return made
 
     def read(self, folder: str, name: str) -> dict[str, Tensor] | None:
         """Return what was kept, or None where there is nothing whole; a damaged file is told, and made again."""
@@ -60,6 +81,9 @@ class KeptTensors:
                 _written.add(path)
         except (OSError, SafetensorError) as error:
             say(f"note: nothing is kept for later runs in {path.parent} ({error}); EAVSS_CACHE names the folder")
+
+
+NOTHING_KEPT = KeptTensors(0)
 
 
 def _path(folder: str, name: str) -> Path:

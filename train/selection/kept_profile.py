@@ -14,10 +14,11 @@ from eavss.profile import LayerProfile, PairedBatch
 from train.model.kept_figures import surroundings
 from train.model.kept_tensors import KeptTensors
 from train.model.loading import fingerprint
-from train.runtime.distributed import from_main, is_main_process, say
+from train.runtime.distributed import say
 
 # Profiles that are kept on disk have been made in this way. Count on when the way changes.
 _VERSION = 1
+_REUSED = "score: the profile is not made again, but read from the cache folder (fresh: true measures anew)"
 _MOMENTS = ("all_tokens", "hallucinated_tokens")
 
 
@@ -26,20 +27,11 @@ def reuse_or_profile(
 ) -> LayerProfile:
     """Return the profile that an earlier run has made of the same batches, or call `profile` and keep its result.
 
-    Every rank must call this. The first one reads and writes.
+    Every rank must call this.
     """
-    if not kept.limit_bytes:
-        return profile()
     key = [_VERSION, fingerprint(model).hex(), str(model.dtype), surroundings(model), *map(_hash, batches)]
     folder = f"profile-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}"
-    tensors = from_main(lambda: kept.read(folder, "profile"))
-    if tensors is not None:
-        say("score: the profile is not made again, but read from the cache folder (fresh: true measures anew)")
-        return _profile(tensors)
-    made = profile()
-    if is_main_process():
-        kept.keep(folder, "profile", _tensors(made))
-    return made
+    return _profile(kept.reuse_or_make(folder, "profile", lambda: _tensors(profile()), lambda: say(_REUSED)))
 
 
 def _hash(batch: PairedBatch) -> str:

@@ -17,7 +17,9 @@ from eavss.answer_states import answer_states
 from eavss.asking import ASK_TO_DECLINE, FEW_SHOT
 from tests.toys import EOS, naive_logprobs, tiny_model, tiny_tokenizer
 from train.batching.encoding import Encoder
+from train.evaluation import free_answers
 from train.evaluation.free_answers import OWN_RULE, FreeAnswer, FreeAnswers, asking_encoder, rule_of
+from train.model.kept_tensors import KeptTensors
 
 EXAMPLES = [Example("nq", f"which number follows {'the number ' * (i % 3)}{i * i}", ("one",)) for i in range(10)]
 
@@ -203,6 +205,27 @@ def test_the_same_model_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> N
     other.generation_config.repetition_penalty = 2.0
     free("harness", 512, other)(EXAMPLES, "")
     assert sum(asked) == 5 * len(EXAMPLES) - 1
+
+
+def test_states_of_answers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the same answers at the same blocks; another answer is read anew."""
+    asker = replace(free("plain", 512), kept_states=KeptTensors(1e6))
+    answers = [FreeAnswer(text, None) for text in ("one", "", "twenty one")]
+    first = asker.states(EXAMPLES[:3], answers, [0, 2])
+    monkeypatch.setattr(free_answers, "answer_states", None)  # so that reading anew fails
+    again = asker.states(EXAMPLES[:3], answers, [0, 2])
+    assert again[1] is None
+    assert first[1] is None
+    for before, after in ((first[0], again[0]), (first[2], again[2])):
+        assert before is not None
+        assert after is not None
+        assert all(torch.equal(before[layer], after[layer]) for layer in (0, 2))
+    assert asker.kept.used == ["what the blocks hold on the answers"]
+    for changed in ([FreeAnswer("two", None), *answers[1:]], [*answers[:2], FreeAnswer("", None)]):
+        with pytest.raises(TypeError):
+            asker.states(EXAMPLES[:3], changed, [0, 2])
+    with pytest.raises(TypeError):
+        replace(asker, kept_states=KeptTensors(0)).states(EXAMPLES[:3], answers, [0, 2])
 
 
 def test_states_of_answers_are_those_of_their_encoding() -> None:
