@@ -5,7 +5,7 @@ After "Exploring Activation Patterns of Parameters in Language Models" (Wang et 
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eavss.blocks import evaluating, find_blocks
 from eavss.choices import Threshold
 from eavss.errors import EavssError
+from eavss.gradients import requiring_grad
 
 
 def block_matrices(model: nn.Module) -> list[dict[str, nn.Parameter]]:
@@ -84,22 +85,10 @@ def _handing_over(
 
         return hook
 
-    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
-    handles = []
-    try:
-        for parameter, _, _ in before:
-            parameter.requires_grad_(False)
-            parameter.grad = None
+    with requiring_grad(model, parameters.values()), ExitStack() as hooks:
         for name, parameter in parameters.items():
-            parameter.requires_grad_(True)
-            handles.append(parameter.register_post_accumulate_grad_hook(hook_for(name)))
+            hooks.callback(parameter.register_post_accumulate_grad_hook(hook_for(name)).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for parameter, required, gradient in before:
-            parameter.requires_grad_(required)
-            parameter.grad = gradient
 
 
 def mean_activation(

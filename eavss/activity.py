@@ -1,7 +1,5 @@
 """Which of a block's parameters are active on truthful answers, and which on hallucinated ones."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 
 import torch
@@ -9,7 +7,7 @@ from torch import Tensor, nn
 
 from eavss.batches import Batch
 from eavss.blocks import evaluating, find_blocks
-from eavss.gradients import answer_loss
+from eavss.gradients import answer_loss, requiring_grad
 from eavss.profile import PairedBatch
 
 
@@ -35,7 +33,7 @@ def activity_differences(model: nn.Module, paired: PairedBatch) -> Tensor:
     ]
     device = next(model.parameters()).device
     found = []
-    with evaluating(model), _requiring_grad(model, list(chain(*weights))):
+    with evaluating(model), requiring_grad(model, list(chain(*weights))):
         for question in range(int(paired.question.max()) + 1):
             right, wrong = (
                 _active_parameters(model, _answers(paired, question, kind).to(device), weights)
@@ -44,20 +42,6 @@ def activity_differences(model: nn.Module, paired: PairedBatch) -> Tensor:
             shares = [_difference(a, b) for a, b in zip(right, wrong, strict=True)]
             found.append(torch.stack(shares).cpu())
     return torch.stack(found)
-
-
-@contextmanager
-def _requiring_grad(model: nn.Module, weights: Sequence[Tensor]) -> Iterator[None]:
-    """Let gradients reach these weights alone, inside."""
-    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.requires_grad_(False)
-        for weight in weights:
-            weight.requires_grad_(True)
-        yield
-    finally:
-        for parameter, required in before:
-            parameter.requires_grad_(required)
 
 
 def _answers(paired: PairedBatch, question: int, hallucinated: bool) -> Batch:

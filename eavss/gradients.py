@@ -1,7 +1,7 @@
 """How a model's weights tell truthful answers from hallucinated ones: scores from gradients, without an adapter."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -194,3 +194,20 @@ def answer_loss(model: nn.Module, batch: Batch) -> Tensor:
     ).logits
     kept = predicted[:, columns]
     return F.cross_entropy(logits[kept].float(), batch.input_ids[:, 1:][:, columns][kept], reduction="sum")
+
+
+@contextmanager
+def requiring_grad(model: nn.Module, weights: Iterable[Tensor]) -> Iterator[None]:
+    """Let gradients reach these weights alone, inside; the model's own gradients are put by and back."""
+    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    try:
+        for parameter, _, _ in before:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        for weight in weights:
+            weight.requires_grad_(True)
+        yield
+    finally:
+        for parameter, required, gradient in before:
+            parameter.requires_grad_(required)
+            parameter.grad = gradient

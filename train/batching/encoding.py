@@ -36,6 +36,13 @@ class PromptKeys(Protocol):
         """Whether the passage that comes with a question is shown."""
 
 
+def style_for(prompt_style: str, has_template: bool) -> str:
+    """Return the prompt style that `auto` stands for, with a chat template or without; another one as it is."""
+    if prompt_style != "auto":
+        return prompt_style
+    return "chat" if has_template else "plain"
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Turns an example and its answers into `TokenSequence`s.
@@ -82,8 +89,7 @@ class Encoder:
         )
 
     def __post_init__(self) -> None:
-        if self.prompt_style == "auto":
-            object.__setattr__(self, "prompt_style", "chat" if self.tokenizer.chat_template else "plain")
+        object.__setattr__(self, "prompt_style", style_for(self.prompt_style, bool(self.tokenizer.chat_template)))
         if self.prompt_style == "chat" and not self.tokenizer.chat_template:
             raise ModelError("prompt_style: the tokenizer has no chat template; use 'plain'")
 

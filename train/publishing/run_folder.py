@@ -9,6 +9,7 @@ import yaml
 
 from data.examples import Example, Origin
 from eavss.asking import FEW_SHOT, Pose
+from train.batching.encoding import style_for
 from train.evaluation.compare import item_file
 from train.evaluation.records import Carried, Comparison, QuestionRecord
 from train.plan import TrainFigures
@@ -167,8 +168,7 @@ class Run:
             check_value(key, recipe.get(key, default), hints[key])
             for key, default in (("prompt_style", "auto"), ("system_prompt", None))
         )
-        chat = style == "chat" or (style == "auto" and has_template)
-        return Pose(None if chat else FEW_SHOT, system or "")
+        return Pose(None if style_for(style, has_template) == "chat" else FEW_SHOT, system or "")
 
     @property
     def key(self) -> tuple[str, int]:
