@@ -21,7 +21,7 @@ from data.judge import VERDICTS
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError, require
 from train.runtime.files import check_writable, write_json
@@ -31,9 +31,8 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     """Return the script's own options, and the words that belong to the recipe."""
     own = Parser(__doc__)
     own.add_argument("--adapter")
-    own.add_argument("--json", type=Path)
+    own.add_argument("--json", action=OutputFile)
     options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
     return options, recipe
 
 

@@ -14,13 +14,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 
 from data.sets import ALL, SETS
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json
@@ -30,13 +29,12 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     """Return the script's own options, and the words that belong to the recipe, FILE as its data set among them."""
     own = Parser(__doc__)
     own.add_argument("file", metavar="FILE")
-    own.add_argument("--json", type=Path)
+    own.add_argument("--json", action=OutputFile)
     words = list(sys.argv[1:] if argv is None else argv)
     # Anywhere else, the value of a recipe's key would be taken for the file, since this parser knows no such keys.
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         raise RecipeError("command line: FILE should come first, before the options")
     options, recipe = own.parse_known_args(words)
-    check_is_file("--json", options.json)
     require(options.file not in (*SETS, ALL), "FILE", options.file, "data of your own, a file or a Hub id")
     return options, [*recipe, "--dataset", options.file]
 

@@ -19,7 +19,7 @@ from eavss.choices import CRITERIA, Criterion
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
@@ -31,9 +31,8 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     own = Parser(__doc__)
     own.add_argument("--by", choices=CRITERIA, nargs="+", default=list(CRITERIA))
     own.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.4])
-    own.add_argument("--json", type=Path, required=True)
+    own.add_argument("--json", action=OutputFile, required=True)
     options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
     outside = [share for share in options.shares if not 0 < share < 1]
     if outside:
         raise RecipeError(f"--shares: {outside[0]} should be above 0 and below 1; 0.25 is a quarter of the blocks")

@@ -25,7 +25,7 @@ from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.settings import LoraSettings
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
@@ -43,9 +43,8 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     own.add_argument("--learning_rates", type=positive_number, nargs="+", default=[1e-3, 1e-4, 1e-4])
     own.add_argument("--texts", type=positive, default=2000)
     own.add_argument("--curve", type=not_negative, nargs="+", default=[0, 100, 200], metavar="STEP")
-    own.add_argument("--json", type=Path, required=True)
+    own.add_argument("--json", action=OutputFile, required=True)
     options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
     if len(options.methods) != len(options.learning_rates):
         raise RecipeError(f"--learning_rates: {len(options.learning_rates)} should be one for each method")
     return options, recipe

@@ -21,7 +21,7 @@ from data.sets import leading_metric
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.settings import LoraSettings
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json
@@ -34,10 +34,8 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("run", type=Path, metavar="FOLDER")
     parser.add_argument("--learning_rate", type=positive_number, help="the run's, unless another suits better")
     parser.add_argument("--trust_remote_code", action="store_true", help="run the model's code, as the run did")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    check_is_file("--json", options.json)
-    return options
+    parser.add_argument("--json", action=OutputFile)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json, write_text
 
@@ -28,10 +28,8 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/drill_hosts"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    check_is_file("--json", options.json)
-    return options
+    parser.add_argument("--json", action=OutputFile)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from train.recipe.arguments import REPOSITORY
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json, write_text
@@ -23,10 +23,8 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--families", nargs="+", metavar="FAMILY", help="default: all, and the page is written")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    check_is_file("--json", options.json)
-    return options
+    parser.add_argument("--json", action=OutputFile)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from train.comparison.activation import DOMAINS, PARTS, Judged, PruneTrial, Stud
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import require
 from train.runtime.files import write_json
@@ -34,7 +34,7 @@ from train.runtime.files import write_json
 def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """Return the script's own options, and the words that belong to the recipe."""
     own = Parser(__doc__)
-    own.add_argument("--json", type=Path, required=True)
+    own.add_argument("--json", action=OutputFile, required=True)
     own.add_argument("--parts", choices=PARTS, nargs="+", default=list(PARTS))
     own.add_argument(
         "--domains", choices=DOMAINS, nargs="+", default=["wikitext", "lambada", "sst2", "sciq", "triviaqa"]
@@ -59,7 +59,6 @@ def check_ranges(options: argparse.Namespace) -> None:
     Raises:
         RecipeError: one is out of range.
     """
-    check_is_file("--json", options.json)
     require(options.json.suffix != ".png", "--json", options.json, "another name: the picture beside it ends in .png")
     for name, least in (("texts", 1), ("judged_texts", 1), ("text_pairs", 1), ("sentence_pairs", 3)):
         value = getattr(options, name)

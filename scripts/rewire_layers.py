@@ -23,7 +23,7 @@ from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
 from train.recipe.settings import EvaluationSettings
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
@@ -32,7 +32,7 @@ from train.runtime.files import write_json
 def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """Return the script's own options, and the words that belong to the recipe."""
     own = Parser(__doc__)
-    own.add_argument("--json", type=Path, required=True)
+    own.add_argument("--json", action=OutputFile, required=True)
     own.add_argument("--starts", type=int, nargs="+", metavar="BLOCK")
     own.add_argument("--layers", type=int, nargs="+", action="append", default=[], metavar="BLOCK")
     own.add_argument("--kinds", choices=REWIRING_KINDS, nargs="+", default=list(REWIRING_KINDS))
@@ -41,7 +41,6 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     own.add_argument("--shuffles", type=int, default=3)
     own.add_argument("--loops", type=int, default=3)
     options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
     for name in ("limit", "shuffles", "loops"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise RecipeError(f"--{name}: {value} should be 1 or more")

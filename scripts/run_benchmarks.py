@@ -15,7 +15,7 @@ from pathlib import Path
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.files import check_writable, write_json
 
@@ -24,18 +24,12 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     """Return the script's own options, and the words that belong to the recipe."""
     own = Parser(__doc__)
     own.add_argument("--adapter")
-    own.add_argument("--json", type=Path)
+    own.add_argument("--json", action=OutputFile)
     own.add_argument("--items", type=Path)
     options, recipe = own.parse_known_args(argv)
-    _check_output(options.json, options.items)
+    if options.items is not None:
+        check_writable("--items", options.items, folder=True)
     return options, recipe
-
-
-def _check_output(json: Path | None, items: Path | None) -> None:
-    """Refuse paths that cannot be written, before the evaluation."""
-    check_is_file("--json", json)
-    if items is not None:
-        check_writable("--items", items, folder=True)
 
 
 if __name__ == "__main__":

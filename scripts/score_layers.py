@@ -22,7 +22,7 @@ from data.examples import Example
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
@@ -33,9 +33,8 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     own = Parser(__doc__)
     own.add_argument("--controls", action="store_true")
     own.add_argument("--against", type=Path, nargs="+", default=[])
-    own.add_argument("--json", type=Path)
+    own.add_argument("--json", action=OutputFile)
     options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
     return options, recipe
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.sets import leading_metric
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import say
 from train.runtime.errors import RecipeError
 from train.runtime.files import write_json
@@ -26,10 +26,8 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--all_metrics", action="store_true", help="not only the leading metric of each set")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    check_is_file("--json", options.json)
-    return options
+    parser.add_argument("--json", action=OutputFile)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 from data.examples import hash_fraction
@@ -20,7 +19,7 @@ from data.sets import SETS
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import require
 from train.runtime.files import write_json
@@ -31,9 +30,8 @@ def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace,
     own = Parser(__doc__)
     own.add_argument("--adapter")
     own.add_argument("--questions", type=int, default=300)
-    own.add_argument("--json", type=Path)
+    own.add_argument("--json", action=OutputFile)
     options, recipe = own.parse_known_args(argv)
-    check_is_file("--json", options.json)
     return options, recipe
 
 

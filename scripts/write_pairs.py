@@ -15,13 +15,12 @@ import random
 import sys
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 
 from data.examples import Example
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
 from train.recipe.parse import parse
-from train.runtime.command import Parser, answer_early, check_is_file, exit_status
+from train.runtime.command import OutputFile, Parser, answer_early, exit_status
 from train.runtime.distributed import is_main_process, say
 from train.runtime.errors import RecipeError, require
 from train.runtime.files import write_json_lines
@@ -30,10 +29,9 @@ from train.runtime.files import write_json_lines
 def read_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """Return the script's own options, and the words that belong to the recipe."""
     own = Parser(__doc__)
-    own.add_argument("--output", type=Path, required=True)
+    own.add_argument("--output", action=OutputFile, required=True)
     own.add_argument("--limit", type=int)
     options, recipe = own.parse_known_args(argv)
-    check_is_file("--output", options.output)
     require(options.output.suffix == ".jsonl", "--output", options.output, "a .jsonl file")
     require(options.limit is None or options.limit > 0, "--limit", options.limit, "1 or more")
     return options, recipe

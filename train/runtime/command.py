@@ -52,6 +52,16 @@ def check_is_file(option: str, path: Path | None) -> None:
         check_writable(option, path, folder=False)
 
 
+class OutputFile(argparse.Action):
+    """Stores the path of a file to write, after `check_is_file`: `add_argument("--json", action=OutputFile)`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):  # type: ignore[no-untyped-def,override] # (argparse's own)
+        """Check the path and store it; argparse calls this."""
+        path = Path(values)
+        check_is_file(option_string, path)
+        setattr(namespace, self.dest, path)
+
+
 def answer_early(check: Callable[[], object]) -> None:
     """Answer `--help` and a mistake in the command line or the recipe, and return if there is nothing to answer.
 
