@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eavss.batches import TokenSequence, pad
 from eavss.blocks import ONE_LOGIT, capture_block_outputs, find_blocks
-from eavss.prompt_cache import can_share, continuation, read_prompts
+from eavss.prompt_cache import Beginning, can_share, continuation, read_prompts
 
 
 class States(NamedTuple):
@@ -24,20 +24,24 @@ class States(NamedTuple):
 
 
 @torch.no_grad()
-def answer_states(model: nn.Module, sequences: Sequence[TokenSequence], layers: Sequence[int]) -> States:
+def answer_states(
+    model: nn.Module, sequences: Sequence[TokenSequence], layers: Sequence[int], beginning: Beginning | None = None
+) -> States:
     """Run the model over each prompt with its answer, as one batch; what all prompts begin with is read once.
 
     Args:
         model: a causal LM in evaluation mode.
         sequences: n prompts with their answers.
         layers: the indices of K blocks, ascending.
+        beginning: what these prompts and others begin with, if it has been read already; it is used where the model can
+            share it.
     """
     device = next(model.parameters()).device
     starts = torch.tensor([sequence.answer_start for sequence in sequences], device=device)
     ends = torch.tensor([sequence.answer_end for sequence in sequences], device=device)
     inputs: dict[str, object]
     if can_share(model) and all(sequence.answer_start > 1 for sequence in sequences):
-        cache = read_prompts(model, [sequence.prompt for sequence in sequences])
+        cache = read_prompts(model, [sequence.prompt for sequence in sequences], beginning)
         pieces: list[Sequence[int]] = [sequence.ids[sequence.answer_start - 1 :] for sequence in sequences]
         inputs = {**continuation(cache, pieces, device), "use_cache": True}
         width, starts, ends = max(map(len, pieces)), torch.ones_like(starts), ends - starts + 1

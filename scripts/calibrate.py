@@ -6,7 +6,8 @@
 Takes the keys of a recipe, such as --calibration_questions, --eval_limit, --prompt_style and --datasets_root. The
 model answers training questions of each set in `evaluate_on`. A confidence is chosen, one of the likelihoods or a
 linear probe of a block, with thresholds that keep 60, 80 and 90% of the right answers. Then the model answers the
-evaluation questions, which shows what the thresholds keep there, and on sets that they were not chosen on.
+evaluation questions, which shows what the thresholds keep there, and on sets that they were not chosen on. Where
+--adapter is a run's, the questions that it was trained on calibrate nothing.
 `eavss.asking.ask` uses the file.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
+from data.examples import Example
 from data.judge import VERDICTS
 from train.inputs import check_recipe
 from train.recipe.arguments import EavssArguments
@@ -56,6 +58,7 @@ from train.evaluation.probing import probe_layers
 from train.evaluation.records import Carried
 from train.model.loading import load_adapter, load_model
 from train.model.tokenizer import load_tokenizer
+from train.publishing.run_folder import TRAINING_EXAMPLES, read_training_examples
 
 
 class Figures(TypedDict):
@@ -91,7 +94,7 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
     free = free_answers(model, tokenizer, settings)
     if not benchmarks or free is None:
         raise RecipeError("evaluate_on: none of these sets is asked freely; nq, triviaqa and sciq are")
-    calibrations = calibrate_sets(free, benchmarks, settings, [], probe_layers(model))
+    calibrations = calibrate_sets(free, benchmarks, settings, trained_on(adapter), probe_layers(model))
     if not calibrations:
         raise RecipeError("calibration_questions: no answer was right, so there is nothing to calibrate")
     write_confidence([Path(str(training.output_dir))], calibrations, args.dataset)
@@ -104,6 +107,19 @@ def main(args: EavssArguments, training: TrainingArguments, adapter: str | None)
         "aurocs": {name: calibration.aurocs for name, calibration in calibrations.items()},
         "confidence": found,
     }
+
+
+def trained_on(adapter: str | None) -> list[Example]:
+    """Return the examples that an adapter was trained on, where it lies in the folder of a run.
+
+    A model is surer of them than of others, so that thresholds chosen on them promise too much.
+    """
+    run = None if adapter is None else Path(adapter).resolve().parent
+    if run is None or not (run / TRAINING_EXAMPLES).is_file():
+        return []
+    examples = read_training_examples(run)
+    say(f"the {len(examples)} questions that {adapter} was trained on calibrate nothing")
+    return examples
 
 
 def asked_table(answers: dict[str, list[Judged]]) -> str:

@@ -8,7 +8,8 @@ For each data set, seed and selector, the script trains an adapter on the select
 set's leading metric on held-out questions: at equal steps, and at equal FLOPs (as many as the first selector takes).
 One run gives both, because the learning rate stays constant after its warm-up and the adapter is kept at both steps.
 The learning rate is the best of a small grid for each number of blocks, on validation questions taken from the
-training questions; a single --learning_rates is taken as it is.
+training questions; a single --learning_rates is taken as it is. With --decline_weight or --decline_ce_weight above 0
+the model is asked freely, and the gain is that of the penalised score at t = .5.
 
 A finished run adds its lines to --cells and is never run again. To go on, start the command again; other seeds can run
 beside it. Each line is {"selector", "dataset", "seed", "layers", "budget", "steps", "learning_rate", "gain", "gains" of
@@ -31,7 +32,7 @@ from train.recipe.arguments import REPOSITORY, EavssArguments
 from train.recipe.parse import parse
 from train.runtime.command import Parser, answer_early, check_is_file, exit_status
 from train.runtime.distributed import say
-from train.runtime.errors import RecipeError, require
+from train.runtime.errors import RecipeError
 from train.runtime.files import write_json, write_whole
 from train.runtime.option_types import positive, positive_number, seed_number
 
@@ -97,7 +98,7 @@ from train.comparison.cell_file import CellFile
 from train.comparison.matrix import Matrix
 from train.comparison.plots import plot_comparison
 from train.comparison.selectors import leads, summarise
-from train.comparison.tables import comparison_table, lead_table
+from train.comparison.tables import comparison_table, declining_table, lead_table
 from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 
@@ -109,7 +110,6 @@ def read_recipes(
     recipes = {}
     for dataset, words_of in recipe_words(options, words, folder).items():
         args, training = parse(words_of)
-        require(not args.declines, "decline_weight, decline_ce_weight", "above 0", "0, since preferences are compared")
         recipes[dataset] = (replace(args, dataset=dataset, evaluate_on=[dataset], question_hidden=False), training)
     return recipes
 
@@ -146,6 +146,7 @@ def main(argv: Sequence[str] | None) -> None:
     rows, over_middle = summarise(cells), leads(cells)
     say(comparison_table(rows))
     say(lead_table(over_middle))
+    say(declining_table(cells))
     if options.json:
         write_json(options.json, {"cells": cells, "summary": rows, "leads": over_middle})
     if options.plot:

@@ -7,6 +7,7 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel
 from eavss.answer_states import answer_states
 from eavss.batches import TokenSequence
 from eavss.blocks import capture_block_outputs, find_blocks
+from eavss.prompt_cache import read_beginning
 from tests.toys import KINDS, tiny_model
 
 BEGINNING = tuple(range(10, 30))
@@ -46,3 +47,16 @@ def test_states_are_those_of_each_answer_alone(kind: str, which: str) -> None:
         start, end = sequence.answer_start, sequence.answer_end
         torch.testing.assert_close(found.prompt[number], alone[:, start - 1], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(found.answer[number], alone[:, start:end].mean(1), atol=1e-4, rtol=1e-4)
+
+
+def test_a_beginning_that_was_read_before_changes_nothing() -> None:
+    model, layers, sequences = tiny_model("llama"), [1, 3], SEQUENCES["common"]
+    with torch.no_grad():
+        beginning = read_beginning(model, [sequence.prompt for sequence in sequences])
+    assert beginning is not None
+    assert beginning.ids == BEGINNING[:-1]
+    whole = answer_states(model, sequences, layers)
+    for number, sequence in enumerate(sequences):
+        alone = answer_states(model, [sequence], layers, beginning)
+        torch.testing.assert_close(alone.answer[0], whole.answer[number], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(alone.prompt[0], whole.prompt[number], atol=1e-5, rtol=1e-5)

@@ -9,9 +9,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from data.judge import Verdict
+from data.sources import DataSource
 from eavss.confidence import KINDS, Calibration
 from scripts.calibrate import run
 from tests.toys import tiny_model
+from train.runtime.files import write_json_lines
 
 WORDS = ["--datasets_root", "samples", "--dtype", "float32", "--eval_limit", "4", "--calibration_questions", "12"]
 VERDICTS: tuple[Verdict, ...] = ("right", "wrong", "right", "wrong", "declined")
@@ -78,6 +80,11 @@ def test_an_adapter_is_calibrated_in_the_place_of_the_base(saved_model: Path, tm
     thresholds = [Calibration.read(tmp_path / name).thresholds for name in ("base", "adapted")]
     assert thresholds[0] != thresholds[1]
     assert figures(saved_model, tmp_path / "again", "--evaluate_on", "nq") == base
+
+    pool = DataSource("samples").split("nq").train
+    write_json_lines(tmp_path / "training_examples.jsonl", (example.to_json() for example in pool[6:]))
+    figures(saved_model, tmp_path / "untrained", "--evaluate_on", "nq", "--adapter", str(tmp_path / "adapter"))
+    assert Calibration.read(tmp_path / "untrained").asked == 6
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ class Cell(TypedDict):
         trained_parameters: the adapter's size.
         ranks: the rank of each adapted linear layer, where they differ
             (`eavss.selectors.Selection`).
+        asked_before, asked: the shares of right, wrong and declined answers before and after, and what only a set has
+            (`train.evaluation.answered.shares`), where declining was trained.
     """
 
     dataset: str
@@ -59,6 +61,8 @@ class Cell(TypedDict):
     seconds: float
     trained_parameters: int
     ranks: NotRequired[dict[str, int]]
+    asked_before: NotRequired[dict[str, float]]
+    asked: NotRequired[dict[str, float]]
 
 
 class FinishedCell(Cell):

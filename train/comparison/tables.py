@@ -1,8 +1,10 @@
 """Write the rows of a comparison or a summary as Markdown tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from data.sets import leading_metric
+from train.comparison.cell_file import FinishedCell
 from train.comparison.runs import CostRow, MetricSummary
 from train.comparison.selectors import Lead, SelectorRow
 
@@ -24,6 +26,30 @@ def lead_table(rows: Sequence[Lead]) -> str:
         for row in rows
     )
     return _markdown(header, cells) if rows else ""
+
+
+_SHARES = ("right", "wrong", "declined", "auroc", "wrong_at_60")
+
+
+def declining_table(cells: Sequence[FinishedCell]) -> str:
+    """Return what the models said when they were asked, the base first, in means over seeds; empty if none was asked.
+
+    A figure that is undefined in a cell, such as the AUROC where no answer was right, is that of the other cells.
+    """
+    asked = [cell for cell in cells if "asked" in cell]
+    body = []
+    for dataset, budget in dict.fromkeys((cell["dataset"], cell["budget"]) for cell in asked):
+        here = [cell for cell in asked if (cell["dataset"], cell["budget"]) == (dataset, budget)]
+        body.append([dataset, budget, "(base)", *_shares([cell["asked_before"] for cell in here])])
+        for selector in dict.fromkeys(cell["selector"] for cell in here):
+            own = [cell["asked"] for cell in here if cell["selector"] == selector]
+            body.append([dataset, budget, selector, *_shares(own)])
+    return _markdown(["asked", "at equal", "selector", *_SHARES], body) if body else ""
+
+
+def _shares(asked: Sequence[Mapping[str, float]]) -> list[str]:
+    values = [[each[name] for each in asked if name in each] for name in _SHARES]
+    return [f"{fmean(known):.3f}" if known else "" for known in values]
 
 
 def _selector_cells(row: SelectorRow) -> list[str]:

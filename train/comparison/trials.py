@@ -20,17 +20,16 @@ from transformers import (
 
 from eavss.selectors import Selection
 from train.batching.encoding import Encoder
-from train.batching.pairs import make_pairs
 from train.comparison.cell_file import Cell, Scoring
 from train.comparison.choosing import Chooser
-from train.evaluation.benchmarks import leading_values, load_benchmarks
-from train.evaluation.likelihood import AnswerScorer
-from train.model.kept_figures import KeptFigures
+from train.comparison.measures import Measured, measure
+from train.declining.asking import answers_to_learn_from
+from train.evaluation.benchmarks import load_benchmarks
 from train.model.loading import choose_training_attention
 from train.model.lora_counts import lora_parameters
 from train.recipe.arguments import EavssArguments
 from train.recipe.trainer_arguments import with_values
-from train.training import TrainingSetup, make_scoring_batches, make_training_examples
+from train.training import TrainingSetup, make_scoring_batches, make_training_examples, make_training_pairs
 
 _EVALUATION_SEED = 0
 
@@ -83,7 +82,10 @@ class Trials:
         self._examples = make_training_examples(pools, model, tokenizer, args, self.seed)
         # The same questions whichever the seed, which is that of training.
         self._benchmark = load_benchmarks(args.evaluation, _EVALUATION_SEED)[0]
-        pairs = make_pairs(self._examples, self._encoder, args.pairs_per_question, with_positive=False, seed=self.seed)
+        learnt = (model, self._encoder, self._examples, args, self.seed)
+        answers = answers_to_learn_from(*learnt) if args.declines else []
+        whole = with_values(training, max_steps=-1)  # so that budgets of more steps than the recipe's see more pairs
+        pairs = make_training_pairs(self._examples, self._encoder, args, whole, answers)
         self._setup = TrainingSetup(model, tokenizer, pairs, args, self.seed)
         batches = make_scoring_batches(self._examples, self._encoder, args, self.seed)
         self._chooser = Chooser(model, batches, args, self.seed)
@@ -127,12 +129,11 @@ class Trials:
         trainer.add_callback(snapshots)
         trainer.train()
         adapted = trainer.adapted
-        gains_after: dict[int, list[float]] = {}
+        found: dict[int, Measured] = {}
         for budget, steps in budgets.items():
-            if steps not in gains_after:
+            if steps not in found:
                 set_peft_model_state_dict(adapted, snapshots.kept[steps][0])
-                after = self._measure(adapted, budget)
-                gains_after[steps] = [a - b for a, b in zip(after, self._before, strict=True)]
+                found[steps] = self._measure(adapted, budget)
         adapted.unload()
         gc.collect()
         return [
@@ -141,16 +142,17 @@ class Trials:
                 budget,
                 steps,
                 rate=learning_rate,
-                gains=gains_after[steps],
+                after=found[steps],
                 seconds=snapshots.kept[steps][1],
             )
             for budget, steps in budgets.items()
         ]
 
     def _cell(
-        self, selection: Selection, budget: str, steps: int, *, rate: float, gains: list[float], seconds: float
+        self, selection: Selection, budget: str, steps: int, *, rate: float, after: Measured, seconds: float
     ) -> Cell:
         adapter = self._adapter(selection)
+        gains = [a - b for a, b in zip(after.values, self._before.values, strict=True)]
         cell: Cell = {
             "dataset": self.args.dataset,
             "seed": self.seed,
@@ -158,7 +160,7 @@ class Trials:
             "budget": budget,
             "steps": steps,
             "learning_rate": rate,
-            "before": round(fmean(self._before), 5),
+            "before": round(fmean(self._before.values), 5),
             "gain": round(fmean(gains), 5),
             "gains": [round(gain, 4) for gain in gains],
             "flops": self._setup.costs.reading + steps * self.step_flops(selection),
@@ -167,11 +169,10 @@ class Trials:
         }
         if selection.ranks is not None:
             cell["ranks"] = dict(selection.ranks)
+        if after.asked:
+            cell["asked_before"], cell["asked"] = dict(self._before.asked), dict(after.asked)
         return cell
 
-    def _measure(self, model: PreTrainedModel | PeftModel, description: str) -> list[float]:
-        kept = KeptFigures(self.args.fresh)
-        scorer = AnswerScorer(model, self._encoder, self.args.eval_token_budget, kept=kept)
-        values = leading_values(scorer, self._benchmark, f"{description}: {self._benchmark.name}")
-        kept.say_used(description)
-        return values
+    def _measure(self, model: PreTrainedModel | PeftModel, description: str) -> Measured:
+        name = f"{description}: {self._benchmark.name}"
+        return measure(model, self._encoder, self._benchmark, self.args, name)

@@ -162,8 +162,9 @@ class FreeAnswers:
 
         def read() -> dict[str, Tensor]:
             self.model.eval()
+            beginning = self._beginning([sequence.prompt for sequence in sequences])
             parts = map_sharded(
-                lambda group: answer_states(self.model, [sequences[i] for i in group], layers).answer,
+                lambda group: answer_states(self.model, [sequences[i] for i in group], layers, beginning).answer,
                 groups,
                 "reading the model's own answers",
             )

@@ -22,6 +22,9 @@ from train.runtime.records import read_record, read_records
 from train.runtime.stages import StageFigures
 from train.selection.layers_file import LayersRecord, read_layers
 
+# The file of the questions that a run learned from.
+TRAINING_EXAMPLES = "training_examples.jsonl"
+
 
 class Results(Comparison):
     """The content of `results.json` (keys may be added, never renamed).
@@ -133,16 +136,8 @@ class Run:
         return self.results["dataset"]
 
     def training_examples(self) -> list[Example]:
-        """Read the training examples that the run wrote down.
-
-        Raises:
-            RecipeError: there is no such file, or it holds something else.
-        """
-        path = self.folder / "training_examples.jsonl"
-        try:
-            return [Example.from_json(cast(Any, row)) for row in read_records(path, ExampleRow)]
-        except ValueError as error:
-            raise RecipeError(f"{path} does not hold a run's training examples: {error}") from None
+        """Read the training examples that the run wrote down; see `read_training_examples`."""
+        return read_training_examples(self.folder)
 
     @property
     def base_model(self) -> BaseModel:
@@ -213,3 +208,16 @@ class Run:
         if not items:
             raise RecipeError(f"{path} does not hold the questions of results.json: it is empty")
         return items
+
+
+def read_training_examples(folder: Path) -> list[Example]:
+    """Read the training examples that a run wrote down in its folder.
+
+    Raises:
+        RecipeError: there is no such file, or it holds something else.
+    """
+    path = folder / TRAINING_EXAMPLES
+    try:
+        return [Example.from_json(cast(Any, row)) for row in read_records(path, ExampleRow)]
+    except ValueError as error:
+        raise RecipeError(f"{path} does not hold a run's training examples: {error}") from None

@@ -10,6 +10,7 @@ from train.comparison.tables import (
     asked_table,
     comparison_table,
     cost_table,
+    declining_table,
     lead_table,
     summary_table,
     transfer_table,
@@ -51,6 +52,22 @@ def test_what_was_said_when_asked() -> None:
         "| sciq | nq | after | 0.500 |  |  |  | 0.500 ~ |  |  |",
     ]
     assert asked_table([row | {"metric": "acc", "interval": [0.1, 0.4]}]) == ""  # type: ignore[list-item]
+
+
+def test_what_is_said_after_training_to_decline() -> None:
+    shares = {"right": 0.25, "wrong": 0.75, "declined": 0.0, "auroc": 0.5}
+    declined = [
+        {"right": 0.25, "wrong": 0.25, "declined": 0.5, "auroc": 1.0},
+        {"right": 0.0, "wrong": 0.0, "declined": 1.0},
+    ]
+    cells = [
+        {**cell("middle", seed, [0.5]), "asked_before": shares, "asked": after} for seed, after in enumerate(declined)
+    ]
+    assert declining_table(cells).splitlines()[2:] == [  # type: ignore[arg-type]
+        "| nq | steps | (base) | 0.250 | 0.750 | 0.000 | 0.500 |  |",
+        "| nq | steps | middle | 0.125 | 0.125 | 0.750 | 1.000 |  |",
+    ]
+    assert declining_table(CELLS) == ""
 
 
 def test_a_summary_of_runs_says_points_noise_and_what_was_kept(tmp_path: Path) -> None:

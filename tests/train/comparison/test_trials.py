@@ -1,6 +1,10 @@
 """Trials of selectors on a tiny model; scripts/compare_selectors.py runs whole comparisons."""
 
+from pathlib import Path
+
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.toys import arguments, tiny_model, tiny_tokenizer
 from train.comparison.trials import Trials
@@ -62,3 +66,18 @@ def test_ranks_and_parts_train_as_many_parameters_as_whole_blocks(trials: Trials
         assert cell["layers"] == sorted({int(each.partition(".")[0]) for each in cell["ranks"]})
         assert 0.8 * whole["trained_parameters"] <= cell["trained_parameters"] <= whole["trained_parameters"]
     assert "ranks" not in whole
+
+
+def test_declining_is_worth_its_penalised_score_on_the_set_that_is_asked(saved_model: Path, tmp_path: Path) -> None:
+    small = ("--train_questions", "8", "--score_questions", "8", "--eval_limit", "6", "--select_fraction", "0.5")
+    terms = ("--decline_ce_weight", "1", "--dpo_weight", "0", "--ce_weight", "0", "--replay_weight", "0")
+    shown = ("--passages", "true", "--decline_labels", "passage", "--prompt_style", "plain", "--max_length", "400")
+    asked = ("--dataset", "sciq", "--datasets_root", "samples", "--evaluate_on", "sciq", "--question_hidden", "false")
+    args, training = arguments(tmp_path, *asked, *terms, *shown, *small, "--seed", "0")
+    base = AutoModelForCausalLM.from_pretrained(saved_model, dtype=torch.float32)
+    trials = Trials(base, AutoTokenizer.from_pretrained(saved_model), args, training)
+    cell = trials.run(trials.selection("all"), 3e-2, {"steps": 4})[0]
+    before, after = cell["asked_before"], cell["asked"]
+    assert all(pair.declines for pair in trials._setup.pairs)
+    assert cell["before"] == pytest.approx(before["right"] - before["wrong"], abs=1e-4)
+    assert cell["gain"] == pytest.approx(after["right"] - after["wrong"] - cell["before"], abs=1e-4)
