@@ -32,7 +32,7 @@ demo: install model
 	deepspeed --num_gpus 1 train/contrastive.py --config recipes/demo.yaml
 	python scripts/ask.py outputs/demo "What is the capital of Japan?"
 
-# bitsandbytes is an extra that few need, and that prints a line in every command. Tests of packed bases need it.
+# bitsandbytes is an extra of 43 MB that few need. Tests of packed bases need it.
 $(VENV)/.quantized: $(VENV)/.installed
 	pip install --quiet --constraint constraints.txt --editable '.[quantized]'
 	touch $@
