@@ -101,6 +101,7 @@ from train.comparison.selectors import leads, summarise
 from train.comparison.tables import comparison_table, declining_table, lead_table
 from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
+from train.model.trial import require_trainable
 
 
 def read_recipes(
@@ -141,6 +142,7 @@ def main(argv: Sequence[str] | None) -> None:
         if not options.report_only:
             args, training = next(iter(recipes.values()))
             model = load_whole(args.base_model, training)
+            require_trainable(model, args.lora)
             Matrix(options, recipes, model, load_tokenizer(args.base_model), file).run()
         cells = file.finished()
     rows, over_middle = summarise(cells), leads(cells)

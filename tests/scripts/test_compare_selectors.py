@@ -14,6 +14,7 @@ from scripts.compare_selectors import run
 from tests.toys import BLOCKS
 from tests.train.comparison import toy_cells
 from train.batching.encoding import Encoder
+from train.comparison.matrix import Matrix
 from train.comparison.trials import Trials
 from train.evaluation.benchmarks import leading_values, load_benchmarks
 from train.evaluation.likelihood import AnswerScorer
@@ -161,6 +162,15 @@ def test_a_users_mistake_is_one_line(
     assert run([word for word in given if word not in ("--steps", "3") or "--steps" not in more] + more) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "cells.jsonl").exists()
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_scored(
+    saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Matrix, "run", lambda _self: pytest.fail("a trial was started"))
+    given = words(saved_model, tmp_path / "cells.jsonl", "--datasets", "nq", "--lora_target_modules", "lm_head")
+    assert run(given) == 2
+    assert "lora_target_modules: ['lm_head'] should be among" in capsys.readouterr().err
 
 
 def test_cells_of_other_settings_or_no_cells_are_left_alone(
