@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
@@ -10,12 +12,15 @@ from zlib import crc32
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from train.model.disk_room import make_room
 from train.model.loading import fingerprint
 from train.runtime.distributed import from_main, is_main_process, say
 from train.runtime.files import cache_folder, write_text
 
 Written = TypeVar("Written")
 
+# Bytes that each kind may take on disk. What was unused for longest makes room.
+_LIMIT = 1_000_000_000
 # What this process has written, which is as fresh as can be.
 _written: set[Path] = set()
 
@@ -62,6 +67,8 @@ def _read(path: Path) -> Any:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["checksum"] == _checksum(kept["written"]):
+            with suppress(OSError):  # of a folder that is another user's, say
+                os.utime(path)  # used just now
             return kept["written"]
     except FileNotFoundError:
         return None
@@ -72,8 +79,11 @@ def _read(path: Path) -> Any:
 
 
 def _keep(path: Path, written: Any) -> None:
+    text = json.dumps({"checksum": _checksum(written), "written": written})  # in ASCII, a byte each
     try:
-        write_text(path, json.dumps({"checksum": _checksum(written), "written": written}))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_room(path.parent, _LIMIT - len(text)):
+            write_text(path, text)
     except OSError as error:  # the run has what it needs
         say(f"note: nothing is kept for later runs in {path.parent} ({error.strerror}); EAVSS_CACHE names the folder")
 

@@ -39,3 +39,12 @@ def test_what_is_in_use_stays_and_leaves_no_room(tmp_path: Path) -> None:
 def test_nothing_fits_where_there_is_less_than_no_room(tmp_path: Path) -> None:
     assert make_room(tmp_path, 0)
     assert not make_room(tmp_path, -1)
+
+
+def test_files_make_room_as_folders_do_and_stray_ones_stay(tmp_path: Path) -> None:
+    names = {"new.json": 1, "old.json": 2, ".writing.json.7.part": 0.5, ".abandoned.json.8.part": 2, "mine.txt": 9}
+    for name, days in names.items():
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (time.time() - days * DAY,) * 2)
+    assert make_room(tmp_path, 150)
+    assert {path.name for path in tmp_path.iterdir()} == {"new.json", ".writing.json.7.part", "mine.txt"}

@@ -1,11 +1,14 @@
 """What a model wrote is written once."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.toys import tiny_model
+from train.model import written_store
 from train.model.written_store import reuse_or_write
 
 
@@ -68,6 +71,26 @@ def test_a_damaged_file_is_told_and_written_again(
     assert reuse_or_write("texts", model, 1, lambda: ["second"]) == ["second"]
     assert f"note: {path} is damaged" in capsys.readouterr().out
     assert reuse_or_write("texts", model, 1, lambda: ["third"]) == ["second"]
+
+
+def test_what_was_unused_for_longest_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+
+    def is_written(name: str) -> bool:
+        calls: list[str] = []
+        reuse_or_write("texts", model, name, lambda: calls.append(name) or [name * 100])  # type: ignore[func-returns-value]
+        return bool(calls)
+
+    assert is_written("a")
+    (first,) = tmp_path.rglob("*.json")
+    assert is_written("b")
+    for age, path in enumerate(sorted(tmp_path.rglob("*.json"), key=lambda path: path == first)):
+        os.utime(path, (time.time() - 100 - age,) * 2)  # a before b
+    assert not is_written("a")  # which makes b the one unused for longest
+    monkeypatch.setattr(written_store, "_LIMIT", int(2.5 * first.stat().st_size))
+    assert is_written("c")
+    assert not is_written("a")
+    assert is_written("b")
 
 
 def test_where_nothing_can_be_kept_the_run_goes_on(
