@@ -1,6 +1,5 @@
 """Try choices of blocks on one data set and seed."""
 
-import gc
 import time
 from dataclasses import replace
 from statistics import fmean
@@ -29,6 +28,7 @@ from train.model.loading import choose_training_attention
 from train.model.lora_counts import lora_parameters
 from train.recipe.arguments import EavssArguments
 from train.recipe.trainer_arguments import with_values
+from train.runtime.hardware import release_memory
 from train.training import TrainingSetup, make_scoring_batches, make_training_examples, make_training_pairs
 
 _EVALUATION_SEED = 0
@@ -135,7 +135,7 @@ class Trials:
                 set_peft_model_state_dict(adapted, snapshots.kept[steps][0])
                 found[steps] = self._measure(adapted, budget)
         adapted.unload()
-        gc.collect()
+        release_memory()
         return [
             self._cell(
                 selection,

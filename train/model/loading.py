@@ -1,6 +1,5 @@
 """Load a base model, whole or divided among the ranks, and an adapter onto it."""
 
-import gc
 import hashlib
 import json
 from itertools import chain
@@ -29,7 +28,7 @@ from train.model.source import one_line, reading, source_options
 from train.recipe.settings import BaseModel
 from train.runtime.distributed import from_main
 from train.runtime.errors import ModelError, RecipeError
-from train.runtime.hardware import choose_dtype
+from train.runtime.hardware import choose_dtype, release_memory
 
 # Keys of a config that describe the file it was read from, not the model.
 _FILE_KEYS = ("_name_or_path", "transformers_version", "architectures", "dtype")
@@ -221,7 +220,5 @@ def load_adapter(base: PreTrainedModel, adapter: str) -> PeftModel:
 
 def load_adapted(base: BaseModel, training: TrainingArguments, adapter: Path) -> PeftModel:
     """Load the base afresh and put the saved adapter on it, so that what is evaluated is what a user will load."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     return load_adapter(load_model(base, training), str(adapter))

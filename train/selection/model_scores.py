@@ -16,6 +16,7 @@ from eavss.stability import Resampled, mean_effects, split_half_tau
 from train.model.sharding import is_divided
 from train.runtime.distributed import map_sharded
 from train.runtime.errors import RecipeError
+from train.runtime.hardware import release_memory
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def model_scores(model: PreTrainedModel, batches: list[PairedBatch], selector: s
         )
     if selector == "gradient":
         parts = map_sharded(lambda batch: gradient_profile_batch(model, batch), batches, "gradients of the answers")
+        release_memory()
         gradients = GradientProfile.merge(parts)
         return _scores(selector, gradients.block_norms, len(gradients.differences), seed, gradients)
 
@@ -66,6 +68,7 @@ def model_scores(model: PreTrainedModel, batches: list[PairedBatch], selector: s
         return causal_effects(model, batch, cast(Intervention, selector))
 
     effects = torch.cat(map_sharded(effects_of, batches, f"scoring blocks by {selector}"))
+    release_memory()
     effects = effects[~effects.isnan().any(1)]
     if len(effects) < 2:
         raise RecipeError(f"selector: {selector!r} needs two questions or more whose answers have two tokens or more")

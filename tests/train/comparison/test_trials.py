@@ -1,13 +1,17 @@
 """Trials of selectors on a tiny model; scripts/compare_selectors.py runs whole comparisons."""
 
+import gc
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.toys import arguments, tiny_model, tiny_tokenizer
+from train.comparison import trials as trials_module
 from train.comparison.trials import Trials
+from train.trainer import ContrastiveTrainer
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +85,13 @@ def test_declining_is_worth_its_penalised_score_on_the_set_that_is_asked(saved_m
     assert all(pair.declines for pair in trials._setup.pairs)
     assert cell["before"] == pytest.approx(before["right"] - before["wrong"], abs=1e-4)
     assert cell["gain"] == pytest.approx(after["right"] - after["wrong"] - cell["before"], abs=1e-4)
+
+
+def test_nothing_of_a_trial_stays(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[int] = []
+    monkeypatch.setattr(trials_module, "release_memory", lambda: released.append(gc.collect()))
+    for name in ("last", "middle", "layers:1,3"):
+        trials.run(trials.selection(name), 1e-3, {"steps": 1})
+    assert len(released) == 3
+    gc.collect()
+    assert [each for each in gc.get_objects() if type(each) in (ContrastiveTrainer, PeftModelForCausalLM)] == []
