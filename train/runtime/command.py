@@ -13,14 +13,22 @@ from safetensors import SafetensorError
 from data.errors import DataError
 from eavss.errors import EavssError
 from train.runtime.distributed import fail, is_main_process, say
-from train.runtime.errors import HubError, ModelError, RecipeError, is_peers_end, is_plain, machine_error
+from train.runtime.errors import (
+    HubError,
+    MachineError,
+    ModelError,
+    RecipeError,
+    is_peers_end,
+    is_plain,
+    machine_error,
+)
 from train.runtime.files import check_writable
 from train.runtime.stopping import Terminated, ending_at_once, follow_launcher
 
 # As shells report SIGINT and SIGTERM, and what is worth a second try.
 _INTERRUPTED, _TERMINATED, _ALONE = 130, 143, 1
 _AGAIN = "what was written is whole; a run goes on with --resume_from_checkpoint auto"
-_USER_ERRORS = (RecipeError, DataError, EavssError, ModelError, HubError)
+_USER_ERRORS = (RecipeError, DataError, EavssError, ModelError, HubError, MachineError)
 
 
 class Parser(argparse.ArgumentParser):

@@ -30,6 +30,10 @@ class HubError(RuntimeError):
     """The Hub refuses something, or cannot be reached."""
 
 
+class MachineError(RuntimeError):
+    """Something on this machine is in the way, and the user has to remove it."""
+
+
 def require(holds: bool, key: str, value: object, right: str) -> None:
     """Refuse a key's value that does not hold, in one line that says what would be right.
 

@@ -5,6 +5,7 @@ import sys
 import datasets
 import transformers
 
+from train.runtime.build_locks import end_waits_for_dead_builds
 from train.runtime.distributed import is_main_process
 from train.runtime.hardware import prepare_process
 from train.runtime.hub_client import bound_requests
@@ -14,6 +15,7 @@ def prepare_libraries() -> None:
     """Set the libraries up; progress bars are shown by one rank, on a terminal, and none for reading files."""
     bound_requests()
     prepare_process()
+    end_waits_for_dead_builds()
     datasets.disable_progress_bars()
     if not is_main_process() or not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()

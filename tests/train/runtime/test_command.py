@@ -13,10 +13,10 @@ from data.errors import DataError
 from eavss.errors import EavssError
 from tests.ranks import on_two_ranks
 from train.runtime.command import Parser, answer_early, check_is_file, exit_status
-from train.runtime.errors import HubError, ModelError, RecipeError
+from train.runtime.errors import HubError, MachineError, ModelError, RecipeError
 
 
-@pytest.mark.parametrize("error", [RecipeError, DataError, EavssError, ModelError, HubError])
+@pytest.mark.parametrize("error", [RecipeError, DataError, EavssError, ModelError, HubError, MachineError])
 def test_a_users_mistake_is_one_line(error: type[Exception], capsys: pytest.CaptureFixture[str]) -> None:
     def command() -> None:
         raise error("key: 3 should be 4")
