@@ -168,13 +168,25 @@ def save_checkpoint(
     dtype: torch.dtype,
     max_shard_size: str,
 ) -> list[float]:
-    """Cast a model in place, write it with the tokenizer files of `base`, and return its `fixed_logprobs`."""
+    """Cast a model in place, write it with the tokenizer files of `base`, and return its `fixed_logprobs`.
+
+    Raises:
+        ModelError: the base's weights stay on disk, and weights that belong together fall into two files.
+    """
     for parameter in model.parameters():  # not `model.to`: it would round the rotary frequencies, as no loading does
         parameter.data = parameter.data.to(dtype)
     expected = fixed_logprobs(model, tokenizer)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Attempting to save a model with offloaded modules")  # as it is meant
-        model.save_pretrained(folder, state_dict=distinct_weights(model), max_shard_size=max_shard_size)
+        try:
+            model.save_pretrained(folder, state_dict=distinct_weights(model), max_shard_size=max_shard_size)
+        except RuntimeError as error:
+            if "could not revert some weight conversions" not in str(error):
+                raise
+            raise ModelError(
+                f"nothing was exported: with max_shard_size {max_shard_size} weights that transformers divides "
+                "together fall into two files; another size may part others, one above the model's none"
+            ) from None
     copy_tokenizer(base, folder)
     return expected
 

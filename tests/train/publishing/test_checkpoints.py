@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, modeling_utils
 
 from tests.toys import save_packable
 from tests.train.publishing.toy_run import CONFIG, WEIGHTS, write_adapter
@@ -91,6 +91,20 @@ def test_a_merged_checkpoint_has_the_tokenizer_of_its_base_to_the_byte(adapter: 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (Path(adapter.base.name) / name).read_bytes()
     assert "pad_token" not in json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+
+
+def test_weights_that_cannot_be_parted_are_one_line(
+    adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where what becomes several weights together lies in two files."""
+
+    def lack_weights(*_: object) -> None:
+        raise KeyError("of the next file")
+
+    monkeypatch.setattr(modeling_utils, "revert_weight_conversion", lack_weights)
+    with pytest.raises(ModelError, match="nothing was exported: with max_shard_size 60KB weights that transformers"):
+        export_merged(adapter, tmp_path / "out", None, "60KB")
+    assert not (tmp_path / "out").exists()
 
 
 def test_large_checkpoints_are_divided_into_files(adapter: Adapter, tmp_path: Path) -> None:
