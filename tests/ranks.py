@@ -2,20 +2,18 @@
 
 import multiprocessing
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import torch.distributed
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 _SECONDS = 60
 
 
 def on_two_ranks(work: Callable[[int], object]) -> list[Any]:
     """Return what `work` returns on rank 0 and on rank 1, each of which is the first one of a machine of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = get_free_port()
     context = multiprocessing.get_context("fork")
     results = context.Queue()
 

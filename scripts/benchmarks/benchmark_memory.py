@@ -12,7 +12,6 @@ a GPU, ranks gather through gloo, which takes a copy of what it gathers, so that
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
+from torch.distributed.elastic.utils.distributed import get_free_port
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from train.model.sharding import parts_of
@@ -77,11 +77,9 @@ def make_model(options: argparse.Namespace, folder: Path) -> dict[str, int]:
 
 def run(stage: int, ranks: int, model: Path) -> dict[str, int]:
     """Run the job under a stage of ZeRO, and return the peak memory of its stages in bytes, of the highest rank."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with tempfile.TemporaryDirectory() as folder:
         launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_gpus", str(ranks)]
-        launcher += ["--master_port", str(probe.getsockname()[1])]
-        probe.close()
+        launcher += ["--master_port", str(get_free_port())]
         recipe = RECIPE | {
             "model_name_or_path": str(model),
             "deepspeed": f"recipes/deepspeed/zero{stage}.json",

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from scripts.drilling.moments import Moment, kill_at
 from train import contrastive
@@ -62,7 +62,7 @@ def run_ranks(
         seconds: after which it is killed from outside.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    started, port = time.monotonic(), _free_port()
+    started, port = time.monotonic(), get_free_port()
     ranks = []
     for rank in range(max(1, setup.ranks)):
         kill = moment if rank == victim else None
@@ -137,7 +137,7 @@ def _wait(ranks: Sequence[int], kill: tuple[int, float] | None) -> tuple[dict[in
 def kill_command(setup: Setup, words: Sequence[str], folder: Path, seconds: float) -> Done:
     """Start a run by DeepSpeed's command, kill that after some seconds, and wait for what it has started."""
     folder.mkdir(parents=True, exist_ok=True)
-    started, port = time.monotonic(), _free_port()
+    started, port = time.monotonic(), get_free_port()
     launcher = [str(Path(sys.executable).with_name("deepspeed")), "--num_gpus", str(setup.ranks)]
     launched = [*launcher, "--master_port", str(port), "train/contrastive.py", *setup.words(words, folder)]
     environment = os.environ | {
@@ -164,10 +164,3 @@ def _remove_buffers(port: int) -> None:
     """Remove what DeepSpeed leaves in shared memory where a rank on a CPU is killed: 69 MB a rank."""
     for buffer in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{port}_*"):
         buffer.unlink(missing_ok=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from torch.distributed.elastic.utils.distributed import get_free_port
 from transformers import AutoModelForCausalLM
 
 from scripts import export_checkpoint
@@ -32,13 +32,10 @@ SMALL = {
 def start(ranks: int, output: Path, options: dict[str, str], cache: Path | None = None) -> subprocess.Popen[str]:
     """Start a small demo on so many ranks under DeepSpeed's launcher, in a group of its own; 0 means plain python."""
     words = [word for key, value in (SMALL | options).items() for word in (key, *value.split())]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     python = Path(sys.executable)
     command = [str(python)]
     if ranks:
-        command = [str(python.parent / "deepspeed"), "--num_gpus", str(ranks), "--master_port", str(port)]
+        command = [str(python.parent / "deepspeed"), "--num_gpus", str(ranks), "--master_port", str(get_free_port())]
     return subprocess.Popen(
         [*command, "train/contrastive.py", "--config", "recipes/demo.yaml", "--output_dir", str(output), *words],
         cwd=REPOSITORY,

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from tests.scripts.test_ask import finished  # noqa: F401 # (a fixture)
 
@@ -19,17 +19,10 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SECONDS = 60
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def page(finished: Path, tmp_path: Path) -> Iterator[str]:  # noqa: F811
     """Start the command, and yield the page's address."""
-    port = free_port()
+    port = get_free_port()
     command = [sys.executable, "scripts/ask.py", str(finished), "--web", "--port", str(port)]
     own = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONPATH": str(ROOT), "GRADIO_TEMP_DIR": str(tmp_path)}
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | own)

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import deepspeed
 import pytest
 import torch
+from torch.distributed.elastic.utils.distributed import get_free_port
 from transformers import PreTrainedModel
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
@@ -136,9 +136,7 @@ def test_two_halves_say_what_a_whole_model_says(kind: str, tmp_path: Path) -> No
         if "lora_B" in name:
             torch.nn.init.normal_(weight)
     adapted.save_pretrained(adapter)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = get_free_port()
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     ranks = [context.Process(target=rank, args=(number, port, folder, adapter, queue)) for number in (0, 1)]
