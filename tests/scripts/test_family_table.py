@@ -14,7 +14,7 @@ ON = "on"
 
 @pytest.mark.parametrize("family", ["Llama", "Mixtral", "Bamba", "MPT", "GPT-Neo"])
 def test_a_family_works_and_no_shortcut_changes_an_answer(family: str, tmp_path: Path) -> None:
-    row = measure(family, tmp_path, export=False)
+    row = measure(family, tmp_path, export=False, zero3=False)
     assert (row.status, row.reason) == ("works", "")
     for difference in (row.packed_difference, row.shared_prompt_difference, row.cache_difference):
         assert difference is not None
@@ -28,6 +28,12 @@ def test_a_family_works_and_no_shortcut_changes_an_answer(family: str, tmp_path:
     else:
         assert row.packed != ON
         assert "" not in cells(row)
+
+
+@pytest.mark.slow
+def test_two_ranks_that_divide_a_mixture_find_what_one_process_finds(tmp_path: Path) -> None:
+    row = measure("Mixtral", tmp_path, export=False)
+    assert row.zero3 == "yes", (tmp_path / "zero3" / "rank0.log").read_text()
 
 
 def test_a_family_that_cannot_be_trained_is_refused(tmp_path: Path) -> None:
@@ -58,15 +64,17 @@ def test_no_family_of_the_page_fails_or_is_off_by_a_ten_thousandth() -> None:
         assert row[1] in ("works", "refused")
         used = [cell for cell in row[4:7] if not cell.startswith(("off", "-"))]
         assert all(float(cell) < 1e-4 for cell in used), row
+        assert row[-1] == "yes" or row[-1].startswith("refused: ") or row[1] == "refused", row
 
 
 def test_the_page_is_made_of_rows() -> None:
     """A mixture at 60 of 50 FLOPs, one shortcut off, and a family that was refused."""
     works = FamilyRow("A", blocks=4, adapted_share=0.14, packed_difference=0.0, packed="0.4 nats off", replay=True)
     works.cache_difference, works.cache, works.counted_flops, works.hand_flops = 3e-7, "on", 60.0, 50.0
-    assert cells(works) == ["A", "works", "4", "14%", "off: 0.4 nats off", "3e-07", "-", "yes", "1.20"]
+    works.zero3 = "off: it"
+    assert cells(works) == ["A", "works", "4", "14%", "off: 0.4 nats off", "3e-07", "-", "yes", "1.20", "off: it"]
     works.experts_share = 0.99
     assert cells(works)[3] == "14%, 99% with experts"
     refused = FamilyRow("B", "refused", reason=str(ModelError("one | line")))
-    assert cells(refused) == ["B", "refused", "none", *["-"] * 6]
+    assert cells(refused) == ["B", "refused", "none", *["-"] * 7]
     assert page([works, refused]).endswith("| B | one / line |\n")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.accelerate import load_offloaded_parameter
 
+from eavss.blocks import capture_block_input, find_blocks
 from train.runtime.errors import ModelError
 
 # The device map of `from_pretrained` for such a model.
@@ -34,10 +35,10 @@ def fill_adapter(model: PeftModel, adapter: Path) -> bool:
         adapter: the PEFT folder that the adapter is of.
 
     Returns:
-        False where the model cannot be used: the adapter is more than LoRA on linear layers, or the base's files have a
-        tied weight under its second name alone.
+        False where the model cannot be used: the adapter is more than LoRA on linear layers, the base's files have a
+        tied weight under its second name alone, or see `runs_from_disk`.
     """
-    if not (_is_plain_lora(model) and _can_be_read(model)):
+    if not (_is_plain_lora(model) and _can_be_read(model) and runs_from_disk(model)):
         return False
     saved = load_peft_weights(str(adapter), device="cpu", use_safetensors=True)
     empty = {name: weight for name, weight in model.named_parameters() if ".lora_" in name}
@@ -50,6 +51,30 @@ def fill_adapter(model: PeftModel, adapter: Path) -> bool:
 def is_on_disk(model: PeftModel) -> bool:
     """Return whether the base's weights are on disk."""
     return any(parameter.is_meta for parameter in model.parameters())
+
+
+class _Reached(Exception):  # noqa: N818 - not an error
+    """The first block is reached."""
+
+
+@torch.no_grad()
+def runs_from_disk(model: PreTrainedModel | PeftModel) -> bool:
+    """Return whether a model whose weights are on disk comes as far as its first block.
+
+    Some, such as Llama 4, move the tokens to where the embeddings are, which is nowhere before they are read.
+    """
+
+    def stop(_states: Tensor) -> None:
+        raise _Reached
+
+    try:
+        with capture_block_input(find_blocks(model), 0, stop):
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=False)
+    except _Reached:
+        return True
+    except NotImplementedError:  # what torch raises for a tensor without data
+        return False
+    return False
 
 
 def _is_plain_lora(model: PeftModel) -> bool:

@@ -18,7 +18,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from train.model.on_disk import ON_DISK, fill_adapter
+from train.model.on_disk import ON_DISK, fill_adapter, runs_from_disk
 from train.model.quantization import bitsandbytes_config, prepare_packed
 from train.recipe.settings import BaseModel, Quantization
 from train.runtime.errors import ModelError
@@ -98,8 +98,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             model = PeftModel.from_pretrained(model, folder, use_safetensors=True)
         else:
             model = load(device_map=ON_DISK, offload_folder=room)
-        if options.base and not options.quantization:
-            model = _with_adapter(model, folder) or PeftModel.from_pretrained(load(), folder, use_safetensors=True)
+            if options.base:
+                model = _with_adapter(model, folder) or PeftModel.from_pretrained(load(), folder, use_safetensors=True)
+            elif not runs_from_disk(model):
+                model = load()
         print(_MARK, json.dumps(fixed_logprobs(model, tokenizer)))
 
 
