@@ -127,7 +127,8 @@ def cells(row: FamilyRow) -> list[str]:
     ]
     replay = {None: "-", True: "yes", False: "no"}[row.replay]
     ratio = f"{row.counted_flops / row.hand_flops:.2f}" if row.counted_flops and row.hand_flops else "-"
-    return [row.family, row.status, blocks, share, *shortcuts, replay, ratio, row.zero3.replace("|", "/") or "-"]
+    zero3 = row.zero3.replace("|", "/") or ("not run" if row.status == "works" else "-")
+    return [row.family, row.status, blocks, share, *shortcuts, replay, ratio, zero3]
 
 
 def _shortcut(state: str, difference: float | None) -> str:

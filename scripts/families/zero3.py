@@ -3,6 +3,7 @@
 The ranks are forked, since importing takes longer than the job.
 """
 
+import gc
 import json
 import os
 from collections.abc import Sequence
@@ -55,9 +56,14 @@ def divided(base: Path, alone: Path, expected: Outcome, folder: Path) -> Divided
     """
     torch.set_num_threads(1)  # threads do not survive a fork
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # DeepSpeed imports it with its optimiser, and torch's compiler with it: seconds on each rank of each family.
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+
+    gc.freeze()  # what is there now need not be searched, and thus copied, by the ranks
     done = run_ranks(_TWO_RANKS, words(base, PARTS), folder, job=_rank, victim=0, seconds=_LIMIT)
+    gc.unfreeze()
     if any(done.statuses):
-        return Divided(_fault(folder, done.statuses))
+        return Divided(fault(folder, done.statuses).replace(f"{base.parent}/", ""))
     output = folder / "run"
     found = Outcome(**json.loads((output / _OUTCOME).read_text(encoding="utf-8")))
     loss, answer = _furthest(expected.losses, found.losses), _furthest(expected.answers, found.answers)
@@ -79,7 +85,7 @@ def _command(argv: list[str]) -> None:
         write_json(Path(str(loaded.training.output_dir)) / _OUTCOME, asdict(outcome))
 
 
-def _fault(folder: Path, statuses: Sequence[int]) -> str:
+def fault(folder: Path, statuses: Sequence[int]) -> str:
     """Return the line with which a run was refused or failed, from the log of the rank that did."""
     for rank, status in enumerate(statuses):
         lines = (folder / f"rank{rank}.log").read_text(encoding="utf-8").splitlines()

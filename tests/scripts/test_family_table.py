@@ -6,6 +6,7 @@ import pytest
 
 from scripts.families.configs import FAMILIES
 from scripts.families.measure import FamilyRow, measure
+from scripts.families.zero3 import fault
 from scripts.family_table import COLUMNS, TARGET, cells, page, run
 from train.runtime.errors import ModelError
 
@@ -34,6 +35,22 @@ def test_a_family_works_and_no_shortcut_changes_an_answer(family: str, tmp_path:
 def test_two_ranks_that_divide_a_mixture_find_what_one_process_finds(tmp_path: Path) -> None:
     row = measure("Mixtral", tmp_path, export=False)
     assert row.zero3 == "yes", (tmp_path / "zero3" / "rank0.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("status", "log", "state"),
+    [
+        (2, "note: a\nerror: deepspeed: one line\n", "refused: deepspeed: one line"),
+        (1, "Traceback (most recent call last):\nValueError: why\n", "fails: ValueError: why"),
+        (-9, "", "fails: the ranks ended with [143, -9]"),
+    ],
+)
+def test_what_ended_two_ranks_is_read_off_the_log_of_the_rank_that_failed(
+    status: int, log: str, state: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rank0.log").write_text("stopped: asked\n")
+    (tmp_path / "rank1.log").write_text(log)
+    assert fault(tmp_path, [143, status]) == state
 
 
 def test_a_family_that_cannot_be_trained_is_refused(tmp_path: Path) -> None:
