@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.accelerate import load_offloaded_parameter
 
-from eavss.blocks import capture_block_input, find_blocks
 from train.runtime.errors import ModelError
 
 # The device map of `from_pretrained` for such a model.
 ON_DISK = {"": "disk"}
+# More than the kernel of a convolution is wide.
+_TOKENS = 8
 
 
 def fill_adapter(model: PeftModel, adapter: Path) -> bool:
@@ -53,28 +54,18 @@ def is_on_disk(model: PeftModel) -> bool:
     return any(parameter.is_meta for parameter in model.parameters())
 
 
-class _Reached(Exception):  # noqa: N818 - not an error
-    """The first block is reached."""
-
-
 @torch.no_grad()
 def runs_from_disk(model: PreTrainedModel | PeftModel) -> bool:
-    """Return whether a model whose weights are on disk comes as far as its first block.
+    """Return whether a model whose weights are on disk runs, tried on a few tokens.
 
-    Some, such as Llama 4, move the tokens to where the embeddings are, which is nowhere before they are read.
+    Some use weights of a module that has not been called, which are nowhere. Llama 4 asks its embeddings for their
+    device.
     """
-
-    def stop(_states: Tensor) -> None:
-        raise _Reached
-
     try:
-        with capture_block_input(find_blocks(model), 0, stop):
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=False)
-    except _Reached:
-        return True
-    except NotImplementedError:  # what torch raises for a tensor without data
+        model(input_ids=torch.zeros(1, _TOKENS, dtype=torch.long), use_cache=False)
+    except RuntimeError:
         return False
-    return False
+    return True
 
 
 def _is_plain_lora(model: PeftModel) -> bool:
