@@ -77,10 +77,10 @@ log-probabilities compared in a fresh process. No pretrained weights were loaded
 - *FLOPs counted / by hand*: for a token in all blocks. By hand it is two for each weight that a token meets, of a
   mixture's experts the active ones. Attention and recurrences come on top, Llama 4 computes every expert, and
   Zamba 2 does not use every layer in every block.
-- *ZeRO-3*: "yes" where two ranks that divide the model give what one process gives, but for the export: the loss of
-  both steps to {loss:g}, the adapter to {adapter:.0%} of its update (the norm of its second matrices, which start at
-  0), and the answers' log-probabilities after training, with the base divided once more, to {answer:g} nats. The
-  furthest apart were {furthest}.
+- *ZeRO-3*: "yes" where two ranks that divide the model get what one process gets, but for the export: both steps'
+  losses within {loss:g}, the adapter within {adapter:.0%} of its update (the norm of LoRA's B, which starts at 0),
+  and the answers' log-probabilities, on a base that is divided again, within {answer:g} nats. The largest differences
+  were {furthest}.
 """
 _REFUSED = """\
 ## Refused or failed
@@ -112,7 +112,7 @@ def _furthest(rows: Sequence[FamilyRow]) -> str:
         max((getattr(row, f"zero3_{kind}_difference") for row in agree), default=0.0)
         for kind in ("loss", "adapter", "answer")
     )
-    return f"{losses:.0e}, {adapters:.1%} and {answers:.0e} nats"
+    return f"{losses:.0e} in a loss, {adapters:.0e} of an update, and {answers:.0e} nats in an answer"
 
 
 def cells(row: FamilyRow) -> list[str]:

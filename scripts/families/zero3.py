@@ -36,7 +36,7 @@ class Divided:
         state: "yes" where it gives what one process gives; else "refused: ", "fails: " or "off: ", and why.
         loss, answer: the largest difference in a step's loss, and in an answer's log-probability after training, in
             nats; None where the job did not end.
-        adapter: the difference of the adapters' second matrices, which start at 0, as a share of their norm.
+        adapter: the difference in LoRA's B, which starts at 0, as a share of its norm.
     """
 
     state: str
