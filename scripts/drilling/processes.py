@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,7 @@ def run_ranks(
     words: Sequence[str],
     folder: Path,
     *,
+    job: Callable[[list[str]], int] | None = None,
     victim: int | None = None,
     moment: Moment | None = None,
     seconds: float | None = None,
@@ -57,6 +59,7 @@ def run_ranks(
     """Fork the ranks of a run, and wait for them.
 
     Args:
+        job: what a rank does with its command line, and returns its exit status; None for the job itself.
         victim: the rank that is killed; None for none.
         moment: when it kills itself.
         seconds: after which it is killed from outside.
@@ -67,7 +70,8 @@ def run_ranks(
     for rank in range(max(1, setup.ranks)):
         kill = moment if rank == victim else None
         if not (process := os.fork()):
-            os._exit(_be_rank(setup, setup.words(words, folder), folder, rank=rank, port=port, moment=kill))
+            act = partial(_act, job or contrastive.run, kill)
+            os._exit(_be_rank(setup, setup.words(words, folder), folder, rank=rank, port=port, act=act))
         ranks.append(process)
     end = None if victim is None or seconds is None else (ranks[victim], started + seconds)
     statuses, left = _wait(ranks, end)
@@ -75,8 +79,17 @@ def run_ranks(
     return Done([statuses[rank] for rank in ranks], left, time.monotonic() - started)
 
 
-def _be_rank(setup: Setup, words: list[str], folder: Path, *, rank: int, port: int, moment: Moment | None) -> int:
-    """Become a rank of a run: take the launcher's variables, write to a file, and run the job."""
+def _act(job: Callable[[list[str]], int], moment: Moment | None, words: list[str]) -> int:
+    """Run the job, in a process that kills itself at a moment; None for never."""
+    if moment is not None:
+        kill_at(moment)
+    return job(words)
+
+
+def _be_rank(
+    setup: Setup, words: list[str], folder: Path, *, rank: int, port: int, act: Callable[[list[str]], int]
+) -> int:
+    """Become a rank of a run: take the launcher's variables, write to a file, and act on the command line."""
     os.setsid()
     log = os.open(folder / f"rank{rank}.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(log, sys.stdout.fileno())
@@ -90,9 +103,7 @@ def _be_rank(setup: Setup, words: list[str], folder: Path, *, rank: int, port: i
     os.chdir(REPOSITORY)
     status = 1
     try:
-        if moment is not None:
-            kill_at(moment)
-        status = contrastive.run(words)
+        status = act(words)
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()

@@ -48,7 +48,11 @@ def load_model(base: BaseModel, training: TrainingArguments) -> PreTrainedModel:
     unset_hf_deepspeed_config()
     read_model(base, device_map="meta")  # since transformers checks less of a model that it divides
     with dividing(settings, choose_dtype(base.dtype)):
-        model = read_model(base)
+        try:
+            model = read_model(base)
+        except ModelError as error:  # in RWKV, transformers asks a divided weight for two dimensions
+            hint = "ZeRO-3 reads it in shares, and recipes/deepspeed/zero2.json whole"
+            raise ModelError(f"{error} ({hint})") from None
     for buffer in model.buffers():
         buffer.data = buffer.to(training.device)
     gather_as_needed(model)

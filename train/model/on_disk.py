@@ -23,6 +23,8 @@ from train.runtime.errors import ModelError
 
 # The device map of `from_pretrained` for such a model.
 ON_DISK = {"": "disk"}
+# More than the kernel of a convolution is wide.
+_TOKENS = 8
 
 
 def fill_adapter(model: PeftModel, adapter: Path) -> bool:
@@ -34,10 +36,10 @@ def fill_adapter(model: PeftModel, adapter: Path) -> bool:
         adapter: the PEFT folder that the adapter is of.
 
     Returns:
-        False where the model cannot be used: the adapter is more than LoRA on linear layers, or the base's files have a
-        tied weight under its second name alone.
+        False where the model cannot be used: the adapter is more than LoRA on linear layers, the base's files have a
+        tied weight under its second name alone, or see `runs_from_disk`.
     """
-    if not (_is_plain_lora(model) and _can_be_read(model)):
+    if not (_is_plain_lora(model) and _can_be_read(model) and runs_from_disk(model)):
         return False
     saved = load_peft_weights(str(adapter), device="cpu", use_safetensors=True)
     empty = {name: weight for name, weight in model.named_parameters() if ".lora_" in name}
@@ -50,6 +52,20 @@ def fill_adapter(model: PeftModel, adapter: Path) -> bool:
 def is_on_disk(model: PeftModel) -> bool:
     """Return whether the base's weights are on disk."""
     return any(parameter.is_meta for parameter in model.parameters())
+
+
+@torch.no_grad()
+def runs_from_disk(model: PreTrainedModel | PeftModel) -> bool:
+    """Return whether a model whose weights are on disk runs, tried on a few tokens.
+
+    Some use weights of a module that has not been called, which are nowhere. Llama 4 asks its embeddings for their
+    device.
+    """
+    try:
+        model(input_ids=torch.zeros(1, _TOKENS, dtype=torch.long), use_cache=False)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _is_plain_lora(model: PeftModel) -> bool:

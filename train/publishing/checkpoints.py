@@ -127,8 +127,8 @@ def export_merged(adapter: Adapter, target: Path, dtype: str | None, max_shard_s
 
     The weights are merged in float32, so that each is rounded once, and those without an adapter are not changed. They
     are read, merged and written one file of the checkpoint after the other, so memory holds one file and the largest
-    weight. The exceptions take four bytes for each parameter: an adapter that is more than LoRA on linear layers, and
-    weights that were packed in 4 or 8 bits, which are unpacked first.
+    weight. The exceptions take four bytes for each parameter: an adapter that is more than LoRA on linear layers, a
+    model that `runs_from_disk` refuses, and weights that were packed in 4 or 8 bits, which are unpacked first.
 
     Args:
         dtype: `float32`, `bfloat16` or `float16`; None for the base's own.

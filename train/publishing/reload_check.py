@@ -18,7 +18,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from train.model.on_disk import ON_DISK, fill_adapter
+from train.model.on_disk import ON_DISK, fill_adapter, runs_from_disk
 from train.model.quantization import bitsandbytes_config, prepare_packed
 from train.recipe.settings import BaseModel, Quantization
 from train.runtime.errors import ModelError
@@ -44,7 +44,8 @@ def fixed_logprobs(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedToke
     found: list[float] = []
     for text in _TEXTS:
         ids = tokenizer(text, return_tensors="pt").input_ids
-        logprobs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+        # With a cache Mamba uses its convolution's weights without calling it, and on disk they are not there then.
+        logprobs = model(input_ids=ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)
         found += logprobs.gather(1, ids[0, 1:].unsqueeze(1)).squeeze(1).tolist()
     return found
 
@@ -98,8 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             model = PeftModel.from_pretrained(model, folder, use_safetensors=True)
         else:
             model = load(device_map=ON_DISK, offload_folder=room)
-        if options.base and not options.quantization:
-            model = _with_adapter(model, folder) or PeftModel.from_pretrained(load(), folder, use_safetensors=True)
+            if options.base:
+                model = _with_adapter(model, folder) or PeftModel.from_pretrained(load(), folder, use_safetensors=True)
+            elif not runs_from_disk(model):
+                model = load()
         print(_MARK, json.dumps(fixed_logprobs(model, tokenizer)))
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from tests.toys import arguments, tiny_model, tiny_tokenizer
+from train.model import loading
 from train.model.loading import load_model
 from train.model.tokenizer import load_tokenizer
 from train.recipe.settings import BaseModel
@@ -38,6 +40,23 @@ def test_a_folder_without_a_model_is_one_line(files: dict[str, str], message: st
     with pytest.raises(ModelError, match=message) as caught:
         load_model(base, training)
     assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_read_in_shares_is_said_to_be_read_whole(
+    saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole means: without weights first, as a check."""
+
+    def read(base: BaseModel, device_map: str | None = None) -> PreTrainedModel:
+        if device_map is None:
+            raise ModelError("model_name_or_path: RWKV cannot be loaded: why")
+        return tiny_model("llama")
+
+    monkeypatch.setattr(loading, "zero3_settings", lambda _: {"stage": 3})
+    monkeypatch.setattr(loading, "read_model", read)
+    _, training = arguments(tmp_path)
+    with pytest.raises(ModelError, match=r"RWKV cannot be loaded: why \(ZeRO-3 reads it in shares, and recipes"):
+        load_model(BaseModel(str(saved_model), dtype="float32"), training)
 
 
 def test_a_pickled_model_is_refused(tmp_path: Path) -> None:

@@ -1,17 +1,29 @@
 """A base and its adapter on disk, against the same in memory."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import MixtralConfig, MixtralForCausalLM, PreTrainedModel
+from transformers import (
+    Llama4ForCausalLM,
+    Llama4TextConfig,
+    MambaConfig,
+    MambaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedModel,
+)
 
-from tests.toys import HIDDEN, VOCABULARY, tiny_model
+from tests.toys import HIDDEN, VOCABULARY, tiny_model, tiny_tokenizer
 from train.model.loading import load_adapter, read_model
 from train.model.on_disk import distinct_weights, is_on_disk, merge_as_read
+from train.publishing import reload_check
 from train.publishing.checkpoints import Adapter
+from train.publishing.reload_check import fixed_logprobs
 from train.recipe.settings import BaseModel
 from train.runtime.errors import ModelError
 
@@ -97,6 +109,31 @@ def test_a_base_that_is_stored_under_the_name_of_its_tied_head_is_loaded_whole(t
     save_file(weights, tmp_path / FILE, metadata={"format": "pt"})
     with Adapter(tmp_path / "adapter", base).loaded(tmp_path) as model:
         assert not is_on_disk(model)
+
+
+def llama_4() -> PreTrainedModel:
+    sizes = {"hidden_size": HIDDEN, "intermediate_size": 16, "intermediate_size_mlp": 16, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "num_local_experts": 2}
+    return Llama4ForCausalLM(Llama4TextConfig(vocab_size=VOCABULARY, pad_token_id=0, **sizes, **heads))
+
+
+def mamba() -> PreTrainedModel:
+    return MambaForCausalLM(MambaConfig(vocab_size=VOCABULARY, hidden_size=HIDDEN, state_size=4, num_hidden_layers=2))
+
+
+@pytest.mark.parametrize(("make", "target", "on_disk"), [(llama_4, "q_proj", False), (mamba, "in_proj", True)])
+def test_a_model_that_uses_weights_of_a_module_that_was_not_called_is_loaded_whole(
+    make: Callable[[], PreTrainedModel], target: str, on_disk: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While they are on disk they are nowhere. Mamba does so with a cache alone."""
+    torch.manual_seed(0)
+    base = written(tmp_path, make(), torch.float32, target_modules=[target])
+    with Adapter(tmp_path / "adapter", base).loaded(tmp_path) as model:
+        assert is_on_disk(model) == on_disk
+    tiny_tokenizer().save_pretrained(tmp_path)
+    reload_check.main([str(tmp_path)])
+    found = json.loads(capsys.readouterr().out.rpartition("log-probabilities:")[2])
+    assert found == pytest.approx(fixed_logprobs(read_model(base), tiny_tokenizer()))
 
 
 def test_a_merged_weight_that_is_no_number_is_refused(tmp_path: Path) -> None:
