@@ -132,7 +132,7 @@ def train_with_trl(
     trainer = dpo_trainer(
         model=model,
         tokenizer=tokenizer,
-        pairs=pairs,
+        rows=pairs.as_text(tokenizer),
         blocks=range(len(find_blocks(model).modules)),
         lora=args.lora,
         config=dpo_config(training, args.loss_weights, steps=budget.steps, pairs=budget.pairs),

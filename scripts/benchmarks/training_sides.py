@@ -141,7 +141,7 @@ def trl(task: Task, best: bool) -> Work:
         trainer = dpo_trainer(
             model=task.model,
             tokenizer=task.tokenizer,
-            pairs=task.pairs,
+            rows=task.pairs.as_text(task.tokenizer),
             blocks=task.layers if best else range(len(find_blocks(task.model).modules)),
             lora=task.args.lora,
             config=keep_activations(config) if best else config,

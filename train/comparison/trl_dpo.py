@@ -1,12 +1,11 @@
 """TRL's DPOTrainer on our contrast pairs, the peer that a run and the training benchmark are measured against."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from trl import DPOConfig, DPOTrainer
 
-from train.batching.pairs import ContrastPairs
 from train.comparison.trl_config import trl_config
 from train.losses import LossWeights
 from train.model.lora import lora_config
@@ -17,21 +16,22 @@ def dpo_trainer(
     *,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    pairs: ContrastPairs,
+    rows: Sequence[Mapping[str, str]],
     blocks: Sequence[int],
     lora: LoraSettings,
     config: DPOConfig,
 ) -> DPOTrainer:
-    """Return TRL's trainer for the pairs, with LoRA of our shape on the blocks named by their indices.
+    """Return TRL's trainer for some pairs, with LoRA of our shape on the blocks named by their indices.
 
     Args:
         model: the base, which gets the adapter.
+        rows: the pairs as text (`train.batching.pairs.ContrastPairs.as_text`).
         config: TRL's arguments. With `precompute_ref_log_probs` the references are computed in this call.
     """
     return DPOTrainer(
         model,
         args=config,
-        train_dataset=datasets.Dataset.from_list(pairs.as_text(tokenizer)),
+        train_dataset=datasets.Dataset.from_list([dict(row) for row in rows]),
         processing_class=tokenizer,
         peft_config=lora_config(model, blocks, lora),
     )

@@ -24,7 +24,11 @@ WIKITEXT = "wikitext"
 # Passages and phrases for each window that `limit` allows: they are short, and an accuracy of few of them is noise.
 _PER_WINDOW = 10
 
-_SST2_CHOICES = (" negative", " positive")  # in the order of the labels
+SST2_CHOICES = (" negative", " positive")  # in the order of the labels
+SST2_PROMPTS = {
+    "sst2": "{}\nQuestion: Is this sentence positive or negative?\nAnswer:",
+    "sst2_review": "Review: {}\nSentiment:",
+}
 
 
 def measure_retention(
@@ -52,7 +56,8 @@ def measure_retention(
     return {name: _MEASURES[name](scorer, root, limit) for name in names}
 
 
-def _short_texts(limit: int | None) -> int | None:
+def short_texts(limit: int | None) -> int | None:
+    """Return how many passages or phrases a limit of windows allows; None for all."""
     return None if limit is None else limit * _PER_WINDOW
 
 
@@ -77,7 +82,7 @@ def _wikitext(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict
 def _lambada(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str, float]:
     tokenizer = scorer.encoder.tokenizer
     sequences = [
-        encode_as_one(tokenizer, before, word, WINDOW) for before, word in load_lambada(root)[: _short_texts(limit)]
+        encode_as_one(tokenizer, before, word, WINDOW) for before, word in load_lambada(root)[: short_texts(limit)]
     ]
     # One answer a prompt: nothing to share.
     scores = replace(scorer, share_prompts=False).score_sequences(sequences, "lambada")
@@ -89,10 +94,10 @@ def _lambada(scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[
 
 
 def _sst2(template: str, scorer: AnswerScorer, root: str | None, limit: int | None) -> dict[str, float]:
-    phrases = load_sst2(root)[: _short_texts(limit)]
+    phrases = load_sst2(root)[: short_texts(limit)]
     prompts = [template.format(phrase) for phrase, _ in phrases]
     tokenizer = scorer.encoder.tokenizer
-    sequences = [encode_as_one(tokenizer, prompt, choice, WINDOW) for prompt in prompts for choice in _SST2_CHOICES]
+    sequences = [encode_as_one(tokenizer, prompt, choice, WINDOW) for prompt in prompts for choice in SST2_CHOICES]
     totals = [score.total for score in scorer.score_sequences(sequences, "sst2")]
     pairs = zip(totals[::2], totals[1::2], strict=True)
     right = sum((positive > negative) == label for (negative, positive), (_, label) in zip(pairs, phrases, strict=True))
@@ -102,6 +107,5 @@ def _sst2(template: str, scorer: AnswerScorer, root: str | None, limit: int | No
 _MEASURES: dict[str, Callable[[AnswerScorer, str | None, int | None], dict[str, float]]] = {
     WIKITEXT: _wikitext,
     "lambada": _lambada,
-    "sst2": partial(_sst2, "{}\nQuestion: Is this sentence positive or negative?\nAnswer:"),
-    "sst2_review": partial(_sst2, "Review: {}\nSentiment:"),
+    **{name: partial(_sst2, template) for name, template in SST2_PROMPTS.items()},
 }

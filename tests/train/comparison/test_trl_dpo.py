@@ -26,7 +26,7 @@ def test_trl_trains_the_blocks_and_pairs_that_it_is_given(
     trainer = dpo_trainer(
         model=tiny_model("llama"),
         tokenizer=tokenizer,
-        pairs=pairs,
+        rows=pairs.as_text(tokenizer),
         blocks=[1, 3],
         lora=LoraSettings(r=4, alpha=8),
         config=config,
