@@ -40,7 +40,8 @@ def test_a_run_that_learns_to_decline_leaves_its_answers_and_its_calibration(fol
     own = [json.loads(line) for line in (folder / "own_answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {row["right"] for row in own} == {True, False}
     results = json.loads((folder / "results.json").read_text())
-    assert results["train"]["loss_weights"]["decline"] == 1.0
+    weights = results["train"]["loss_weights"]
+    assert (weights["decline"], weights["decline_ce"]) == (0.0, 1.0)
     logs = [entry for entry in results["train"]["log"] if "loss/decline" in entry]
     assert all("loss/dpo" not in entry and 0 <= entry["decline/accuracies"] <= 1 for entry in logs)
     assert Calibration.read(folder / "adapter").dataset == "nq"
