@@ -154,9 +154,8 @@ def main(families: Sequence[str], target: Path | None) -> list[FamilyRow]:
     rows = []
     for family in families:
         with tempfile.TemporaryDirectory() as folder:
-            os.environ["EAVSS_CACHE"] = str(
-                Path(folder) / "cache"
-            )  # or texts to replay would be those of an earlier run
+            # In a cache of an earlier run its texts to replay would be found.
+            os.environ["EAVSS_CACHE"] = str(Path(folder) / "cache")
             rows.append(measure(family, Path(folder)))
         say(f"{' | '.join(cells(rows[-1]))} {rows[-1].reason}")
         if target:

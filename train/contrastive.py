@@ -53,7 +53,7 @@ from train.plan import TrainFigures
 from train.publishing.hub import HubRepo
 from train.publishing.publish import Export, hub_repo, push_run
 from train.publishing.report import comparison_table, write_results
-from train.publishing.run_folder import Results
+from train.publishing.run_folder import TRAINING_EXAMPLES, Results
 from train.recipe.provenance import command_line, recipe_text
 from train.resuming.finding import find_checkpoint, is_finished
 from train.runtime.hardware import choose_dtype
@@ -136,7 +136,7 @@ def _load_data(args: EavssArguments, seed: int) -> tuple[list[Benchmark], list[l
 @on_main_process
 def _write_inputs(output: Path, examples: list[Example], recipe: str) -> None:
     """Write down what the run learns from, and the recipe that it follows."""
-    write_json_lines(output / "training_examples.jsonl", (example.to_json() for example in examples))
+    write_json_lines(output / TRAINING_EXAMPLES, (example.to_json() for example in examples))
     write_text(output / "recipe.yaml", recipe)
 
 

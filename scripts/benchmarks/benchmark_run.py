@@ -148,7 +148,7 @@ def measure(options: argparse.Namespace, words: list[str]) -> Figures:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             first, results = run_ours(words, options.seed, folder / "first", folder / "kept")
-            pairs = shared.pairs(folder / "first/training_examples.jsonl", results["train"]["pairs"])
+            pairs = shared.pairs(folder / "first", results["train"]["pairs"])
             rows: Shared = {"tasks": shared.tasks(), "pairs": pairs.as_text(shared.encoder.tokenizer)}
             write_json(folder / "rows.json", rows)
             peer, found = run_peer(words, options, results, folder)

@@ -4,7 +4,6 @@ lm-evaluation-harness scores them in a process that loads nothing of ours for it
 its log-likelihoods, by the functions that a run uses.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import TypedDict
 
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-from data.examples import Example
 from data.sets import SETS
 from data.text import load_lambada, load_sst2, load_wikitext
 from train.batching.encoding import Encoder
@@ -23,6 +21,7 @@ from train.evaluation.benchmarks import Benchmark, Question, load_benchmarks
 from train.evaluation.likelihood import AnswerLogprob
 from train.evaluation.retention import SST2_CHOICES, SST2_PROMPTS, WIKITEXT, WINDOW, short_texts
 from train.model.tokenizer import load_tokenizer
+from train.publishing.run_folder import read_training_examples
 from train.recipe.arguments import EavssArguments
 
 # What the harness says of a row: a summed log-likelihood for each answer, and whether greedy decoding would write it.
@@ -80,16 +79,15 @@ class SharedRows:
         texts = {name: _text_rows(name, tokenizer, args.datasets_root, settings.retention_limit) for name in names}
         return cls(args, training.seed, Encoder.of(tokenizer, settings, shots), benchmarks, texts)
 
-    def pairs(self, examples: Path, count: int) -> ContrastPairs:
+    def pairs(self, run: Path, count: int) -> ContrastPairs:
         """Draw the pairs that a run has trained on.
 
         Args:
-            examples: the run's `training_examples.jsonl`.
+            run: its output folder.
             count: the number of its pairs.
         """
-        lines = examples.read_text(encoding="utf-8").splitlines()
         drawn = make_pairs(
-            [Example.from_json(json.loads(line)) for line in lines][: self.args.train_questions],
+            read_training_examples(run)[: self.args.train_questions],
             Encoder.of(self.encoder.tokenizer, self.args),
             self.args.pairs_per_question,
             with_positive=False,

@@ -219,7 +219,7 @@ def test_the_harness_scores_our_rows_as_we_do_and_trl_trains_our_pairs(words: li
     examples = args.source.training_pools("truthfulqa")[0][:8]
     path = tmp_path / "training_examples.jsonl"
     path.write_text("".join(json.dumps(example.to_json()) + "\n" for example in examples))
-    pairs = shared.pairs(path, 8)
+    pairs = shared.pairs(tmp_path, 8)
     assert len(pairs) == 8
     rows = {"tasks": shared.tasks(), "pairs": pairs.as_text(shared.encoder.tokenizer)}
     (tmp_path / "rows.json").write_text(json.dumps(rows))

@@ -29,26 +29,26 @@ def ask_base(
     Returns:
         Its answers to be trained beside declining; none where nothing is learnt from them.
     """
-    output, free = Path(str(training.output_dir)), _asked_freely(model, encoder, args)
+    output, free = Path(str(training.output_dir)), asked_freely(model, encoder, args)
     if args.knowledge_samples:
         write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
     if not args.declines:
         free.kept.say_used("training questions")
         return []
-    answers = answers_to_learn_from(model, encoder, examples, args, training.seed)
+    answers = answers_to_learn_from(free, examples, args, training.seed)
     write_own_answers(output, answers, args.passages)
     return answers
 
 
 def answers_to_learn_from(
-    model: PreTrainedModel, encoder: Encoder, examples: list[Example], args: EavssArguments, seed: int
+    free: FreeAnswers, examples: list[Example], args: EavssArguments, seed: int
 ) -> list[OwnAnswer]:
     """Let the base answer the training questions, and say which of its answers it should give, as the recipe wants it.
 
     Raises:
         RecipeError: see `own_answers` and `answers_by_passage`.
     """
-    free, examples = _asked_freely(model, encoder, args), examples[: args.train_questions]
+    examples = examples[: args.train_questions]
     if args.decline_labels == "passage":
         answers = answers_by_passage(free, examples, seed)
     else:
@@ -57,6 +57,7 @@ def answers_to_learn_from(
     return answers
 
 
-def _asked_freely(model: PreTrainedModel, encoder: Encoder, args: EavssArguments) -> FreeAnswers:
+def asked_freely(model: PreTrainedModel, encoder: Encoder, args: EavssArguments) -> FreeAnswers:
+    """Return what asks the base, and keeps its answers and its states on them for later runs."""
     kept, states = KeptFigures(args.fresh), KeptTensors(args.cache_bytes, args.fresh)
     return FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget, kept, kept_states=states)
