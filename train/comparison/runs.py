@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from data.sets import leading_metric
-from train.evaluation.answered import SET_METRICS, Answered, judged_answers
+from train.evaluation.answered import COMPARED_METRICS, Answered, before_and_after, judged_answers
 from train.evaluation.statistics import Floats, hierarchical_draws, percentile_interval, seed_and_question_draws
 from train.publishing.run_folder import Item, QuestionRecord, Results, Run
 
@@ -87,7 +87,11 @@ def _hidden_column(records: Sequence[QuestionRecord], metric: str) -> Floats:
 def metrics_of(results: Results, name: str, leading_only: bool) -> list[str]:
     """Return the leading metric of a set, followed by its other metrics in `results` unless `leading_only`."""
     leading = leading_metric(name)
-    return [leading] if leading_only else [leading, *(m for m in results["benchmarks"][name]["change"] if m != leading)]
+    if leading_only:
+        return [leading]
+    changed = results["benchmarks"][name]["change"]
+    # A run of an earlier version names fewer of those that its answers have.
+    return list(dict.fromkeys([leading, *changed, *(COMPARED_METRICS if "right" in changed else ())]))
 
 
 def summarise_runs(runs: Sequence[Run], leading_only: bool = True, seed: int = 0) -> list[MetricSummary]:
@@ -107,7 +111,7 @@ def summarise_runs(runs: Sequence[Run], leading_only: bool = True, seed: int = 0
             having = [run for run in own if name in run.results["benchmarks"]]
             items = {run.seed: run.items(name) for run in having}
             for metric in metrics_of(having[0].results, name, leading_only):
-                if metric in SET_METRICS and not _defined(items, metric):
+                if metric in COMPARED_METRICS and not _defined(items, metric):
                     continue
                 rows.append({"trained_on": dataset, "set": name, "metric": metric, **_summary(items, metric, seed)})
     return rows
@@ -119,7 +123,7 @@ def _by_dataset(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def _summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Summary:
     """Sum up one metric of one set, given the questions of each training seed."""
-    if metric in SET_METRICS:
+    if metric in COMPARED_METRICS:
         return _set_summary(items, metric, seed)
     values = {own: values_of(lines, metric) for own, lines in items.items()}
     questions = {own: [line["question"] for line in lines] for own, lines in items.items()}
@@ -140,29 +144,35 @@ def _summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Su
     }
 
 
+def _answered(rows: Sequence[Item]) -> tuple[Answered, Answered]:
+    """Return the answers to the questions of a set before and after training."""
+    before, after = (Answered.of(judged_answers([row[when] for row in rows])) for when in ("before", "after"))
+    return before, after
+
+
 def _defined(items: Mapping[int, Sequence[Item]], metric: str) -> dict[int, Sequence[Item]]:
     """Return the seeds of which a set's metric is defined before and after, as an AUROC needs a right answer."""
-    figures = {
-        own: [Answered.of(judged_answers([row[when] for row in rows])).metrics() for when in ("before", "after")]
+    return {
+        own: rows
         for own, rows in items.items()
+        if not np.isnan(before_and_after(metric, *_answered(rows), np.ones((1, len(rows))))).any()
     }
-    return {own: rows for own, rows in items.items() if all(metric in found for found in figures[own])}
 
 
 def _set_summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Summary:
     """Sum up a metric that one question does not have, such as an AUROC, leaving out draws where it is undefined."""
-    figure, items = SET_METRICS[metric], _defined(items, metric)
+    items = _defined(items, metric)
     weights, seed_counts = seed_and_question_draws(
         {own: [i["question"] for i in rows] for own, rows in items.items()}, seed
     )
     total, before, after = np.zeros(len(next(iter(weights.values())))), [], []
     for own, rows in items.items():
-        old, new = (Answered.of(judged_answers([row[when] for row in rows])) for when in ("before", "after"))
-        changes = figure(new, weights[own]) - figure(old, weights[own])
-        total += np.where(seed_counts[own] > 0, seed_counts[own] * changes, 0.0) / len(items)
-        once = np.ones((1, len(rows)))
-        before.append(float(figure(old, once)[0]))
-        after.append(float(figure(new, once)[0]))
+        answered = _answered(rows)
+        old, new = before_and_after(metric, *answered, weights[own])
+        total += np.where(seed_counts[own] > 0, seed_counts[own] * (new - old), 0.0) / len(items)
+        once = before_and_after(metric, *answered, np.ones((1, len(rows))))
+        before.append(float(once[0][0]))
+        after.append(float(once[1][0]))
     return {
         "seeds": len(items),
         "n": round(fmean(map(len, items.values()))),

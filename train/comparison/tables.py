@@ -98,7 +98,7 @@ def _summary_cells(row: MetricSummary) -> list[str]:
     ]
 
 
-_ASKED = ("right", "wrong", "declined", "empty", "auroc", "wrong_at_60", "penalised_50")
+_ASKED = ("right", "wrong", "declined", "empty", "wrong_at_equal_right", "auroc", "penalised_50")
 
 
 def asked_table(rows: Sequence[MetricSummary]) -> str:

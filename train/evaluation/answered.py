@@ -113,18 +113,24 @@ def answer_auroc(answered: Answered, weights: Floats) -> Floats:
 
 
 def wrong_at_60(answered: Answered, weights: Floats) -> Floats:
-    """Return the share of all questions that are answered wrong where 60% of the right answers are kept.
+    """Return the share of all questions that are answered wrong where 60% of the right answers are kept."""
+    return _wrong_where_kept(answered, weights, 0.6 * (weights @ answered.right))
+
+
+def _wrong_where_kept(answered: Answered, weights: Floats, kept: Floats) -> Floats:
+    """Return the share of all questions that are answered wrong where so many right answers are kept, (D,).
 
     Answers are declined below the summed log-probability that does this on the same questions: a point of their
-    risk-coverage curve.
+    risk-coverage curve. It is undefined where no right answer is kept, or more than there are.
     """
     order = np.argsort(-answered.confidence, kind="stable")
     falling = -answered.confidence[order]
     last_equal = np.searchsorted(falling, falling, side="right") - 1  # equal ones are answered together
     right, wrong = ((weights * verdict)[:, order].cumsum(1) for verdict in (answered.right, answered.wrong))
-    place = last_equal[(right >= 0.6 * right[:, -1:] - 1e-9).argmax(1)]
+    enough = right >= kept[:, None] - 1e-9
+    place = last_equal[enough.argmax(1)]
     share = wrong[np.arange(len(weights)), place] / weights.sum(1)
-    return np.where(right[:, -1] > 0, share, np.nan)
+    return np.where((kept > 0) & enough[:, -1], share, np.nan)
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -137,10 +143,26 @@ SET_METRICS: dict[str, Callable[[Answered, Floats], Floats]] = {
     "auroc": answer_auroc,
     "wrong_at_60": wrong_at_60,
 }
+# What only a comparison has, and therefore no set by itself.
+EQUAL_RIGHT = "wrong_at_equal_right"
+COMPARED_METRICS = (*SET_METRICS, EQUAL_RIGHT)
+
+
+def before_and_after(name: str, before: Answered, after: Answered, weights: Floats) -> tuple[Floats, Floats]:
+    """Return one of `COMPARED_METRICS` before and after training, (D,) each.
+
+    `wrong_at_equal_right` is the share of all questions that are answered wrong, by the base where a threshold on the
+    summed log-probability leaves it as many right answers as the trained model gives, and by the trained model. It is
+    undefined where the trained model gives none, or more than the base.
+    """
+    if name == EQUAL_RIGHT:
+        same = _wrong_where_kept(before, weights, weights @ after.right)
+        return same, np.where(np.isnan(same), np.nan, weights @ after.wrong / weights.sum(1))
+    return SET_METRICS[name](before, weights), SET_METRICS[name](after, weights)
 
 
 def compare_answered(before: Answered, after: Answered, seed: int) -> dict[str, Change]:
-    """Return how each of `SET_METRICS` changed, with a paired bootstrap over questions, where it is defined.
+    """Return how each of `COMPARED_METRICS` changed, with a paired bootstrap over questions, where it is defined.
 
     Args:
         seed: the seed of the draws.
@@ -148,8 +170,9 @@ def compare_answered(before: Answered, after: Answered, seed: int) -> dict[str, 
     questions = len(before.right)
     drawn = question_draws(questions, seed)
     changes: dict[str, Change] = {}
-    for name, figure in SET_METRICS.items():
-        whole, draws = (figure(after, w) - figure(before, w) for w in (np.ones((1, questions)), drawn))
+    for name in COMPARED_METRICS:
+        pairs = [before_and_after(name, before, after, weights) for weights in (np.ones((1, questions)), drawn)]
+        whole, draws = (new - old for old, new in pairs)
         if not np.isnan(whole[0]):
             low, high = percentile_interval(draws[~np.isnan(draws)])
             changes[name] = {

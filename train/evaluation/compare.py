@@ -2,7 +2,16 @@
 
 from pathlib import Path
 
-from train.evaluation.answered import Answered, compare_answered, judged_answers, over_declined
+import numpy as np
+
+from train.evaluation.answered import (
+    EQUAL_RIGHT,
+    Answered,
+    before_and_after,
+    compare_answered,
+    judged_answers,
+    over_declined,
+)
 from train.evaluation.evaluate import Evaluation, mean_metrics
 from train.evaluation.records import BenchmarkResult, Comparison, QuestionRecord
 from train.evaluation.statistics import compare
@@ -38,6 +47,9 @@ def _compare_set(before: list[QuestionRecord], after: list[QuestionRecord], seed
     if "verdict" in before[0]:
         old, new = Answered.of(judged_answers(before)), Answered.of(judged_answers(after))
         result["change"] |= compare_answered(old, new, seed)
+        if EQUAL_RIGHT in result["change"]:
+            values = before_and_after(EQUAL_RIGHT, old, new, np.ones((1, len(before))))
+            result["before"][EQUAL_RIGHT], result["after"][EQUAL_RIGHT] = (float(value[0]) for value in values)
         result["over_declined"] = over_declined(old, new)
     if "hidden" in before[0]:
         result["hidden"] = {

@@ -48,8 +48,8 @@ def test_what_was_said_when_asked() -> None:
     row |= {"change": 0.25}
     rows = [row | {"metric": "right", "interval": [0.1, 0.4]}, row | {"metric": "auroc", "interval": [-0.1, 0.4]}]
     assert asked_table(rows).splitlines()[2:] == [  # type: ignore[arg-type]
-        "| sciq | nq | before | 0.250 |  |  |  | 0.250 |  |  |",
-        "| sciq | nq | after | 0.500 |  |  |  | 0.500 ~ |  |  |",
+        "| sciq | nq | before | 0.250 |  |  |  |  | 0.250 |  |",
+        "| sciq | nq | after | 0.500 |  |  |  |  | 0.500 ~ |  |",
     ]
     assert asked_table([row | {"metric": "acc", "interval": [0.1, 0.4]}]) == ""  # type: ignore[list-item]
 

@@ -11,6 +11,7 @@ from train.evaluation.answered import (
     SET_METRICS,
     Answered,
     Judged,
+    before_and_after,
     compare_answered,
     judged_answers,
     over_declined,
@@ -94,10 +95,31 @@ def test_a_draw_counts_a_question_as_often_as_it_was_drawn(seed: int) -> None:
             assert value == pytest.approx(Answered.of(repeated).metrics().get(name, math.nan), nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("after", "values"),
+    [
+        # Where a threshold leaves the base two right answers it says one wrong thing, and where it leaves three, three.
+        (["right", "right", "declined", "wrong", "wrong", "declined"], (1 / 6, 2 / 6)),
+        (["declined", "right", "right", "wrong", "declined", "declined"], (1 / 6, 1 / 6)),
+        (["right", "right", "right", "declined", "declined", "declined"], (3 / 6, 0)),
+        (["right", "right", "right", "right", "wrong", "wrong"], (math.nan, math.nan)),  # more than the base
+        (["wrong", "declined", "empty", "wrong", "wrong", "wrong"], (math.nan, math.nan)),
+    ],
+)
+def test_the_base_s_threshold_beside_what_training_leaves(after: list[Verdict], values: tuple[float, float]) -> None:
+    before = [judged(v, -c) for v, c in zip(["right"] * 3 + ["wrong"] * 3, [1, 3, 6, 2, 4, 5], strict=True)]
+    old, new = Answered.of(before), answered(*after)
+    found = before_and_after("wrong_at_equal_right", old, new, np.ones((1, 6)))
+    assert [value.item() for value in found] == pytest.approx(list(values), nan_ok=True)
+    assert ("wrong_at_equal_right" in compare_answered(old, new, seed=0)) == (not math.isnan(values[0]))
+
+
 def test_no_change_is_noise() -> None:
     same = Answered.of([judged("right", -1), judged("wrong", -2), judged("wrong", -1.5), judged("declined")] * 5)
     found = compare_answered(same, same, seed=0)
-    assert found.keys() == {"accuracy_attempted", "simpleqa_f", "auroc", "wrong_at_60"}
+    assert found.keys() == {"accuracy_attempted", "simpleqa_f", "auroc", "wrong_at_60", "wrong_at_equal_right"}
+    # The base gets a threshold here, and the model that is compared with it gets none.
+    assert found.pop("wrong_at_equal_right")["difference"] == 2 / 4
     for change in found.values():
         assert change == {"difference": 0, "interval": [0, 0], "mcnemar_p": None, "noise": True}
 
