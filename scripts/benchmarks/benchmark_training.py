@@ -1,7 +1,7 @@
 """Train on the same pairs with our trainer and with TRL's DPOTrainer, each run in a process of its own.
 
     python scripts/benchmarks/benchmark_training.py [--datasets_root FOLDER] [--model_name_or_path MODEL]
-        [--layers 14 15 ...] [--pairs 96] [--epochs 3] [--repeats 3] [--without] [--json FILE]
+        [--layers 14 15 ...] [--pairs 96] [--epochs 3] [--lengths 4000 500] [--repeats 3] [--without] [--json FILE]
 
 There are two peers. `trl_default` is DPOTrainer as it comes, with LoRA on all blocks. `trl_best` has the same blocks as
 ours, references computed beforehand, and no checkpointing. All sides have the same rows, rank, precision and pairs a
@@ -9,7 +9,8 @@ step, and plain AdamW. The time includes everything but loading and tokenising, 
 empty cache and TRL's reference pass. `--without` also runs ours with one feature switched off at a time.
 
 A first run of each side is not timed; it counts the FLOPs of matrix products. `floor_ratio` is our time over the time
-that our FLOPs would take at the rate of a bare forward pass of the model, measured in the same run.
+that our FLOPs would take at the rate of a bare forward pass of the model, measured in the same run. `--lengths` takes
+pairs of about so many tokens a prompt and an answer, put together from the set's texts, instead of its rows.
 """
 
 import argparse
@@ -40,6 +41,8 @@ def run_side(side: str, options: argparse.Namespace, count: bool = False) -> dic
         for key in ("model_name_or_path", "datasets_root", "pairs", "epochs", "batch_size", "dtype", "random_weights"):
             if getattr(options, key) is not None:
                 words += [f"--{key}", str(getattr(options, key))]
+        if options.lengths:
+            words += ["--lengths", *map(str, options.lengths)]
         done = subprocess.run(
             [*words, "--layers", *map(str, options.layers)], capture_output=True, text=True, check=False
         )
@@ -107,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--datasets_root", default=str(SAMPLES))
     parser.add_argument("--layers", type=int, nargs="+", default=[14, 15, 16, 17, 19, 21, 22, 25])
     parser.add_argument("--pairs", type=positive, default=96)
+    parser.add_argument("--lengths", type=positive, nargs=2, metavar=("PROMPT", "ANSWER"), help="in tokens")
     parser.add_argument("--batch_size", type=positive, default=8)
     parser.add_argument("--epochs", type=positive, default=3)
     parser.add_argument("--repeats", type=positive, default=3)

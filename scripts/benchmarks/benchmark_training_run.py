@@ -15,12 +15,10 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedModel, TrainingArguments
 
-from data.sources import DataSource
 from eavss.costs import flop_counter
 from scripts.benchmarks.measuring import PeakMemory, Work, forward_flops_per_second, seconds
+from scripts.benchmarks.training_rows import training_pairs
 from scripts.benchmarks.training_sides import SIDES, SWITCHED_OFF, WITHOUT, Task, ours, trl
-from train.batching.encoding import Encoder
-from train.batching.pairs import ContrastPairs, make_pairs
 from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.recipe.arguments import EavssArguments
@@ -37,15 +35,13 @@ SHAPES = {
 
 
 def prepare(options: argparse.Namespace) -> Task:
-    """Load the model and draw the pairs. A question's pairs are different ones, as in the recipe."""
+    """Load the model and draw the pairs."""
     args, training = _arguments(options)
     tokenizer = load_tokenizer(args.base_model)
-    examples = DataSource(options.datasets_root, 0.1).split("truthfulqa").train
-    pairs = make_pairs(examples, Encoder(tokenizer, "plain", 512), 4, with_positive=False, seed=0)
     return Task(
         model=_random_model(options) if options.random_weights else load_whole(args.base_model, training),
         tokenizer=tokenizer,
-        pairs=ContrastPairs(list(pairs)[: options.pairs]),
+        pairs=training_pairs(options.datasets_root, tokenizer, options.pairs, options.lengths),
         layers=options.layers,
         args=args,
         training=training,
@@ -67,6 +63,8 @@ def _arguments(options: argparse.Namespace) -> tuple[EavssArguments, TrainingArg
         "prefix_cache_gb": "1000",
     }
     keys |= SWITCHED_OFF.get(options.side, {})
+    if options.lengths:
+        keys["max_length"] = str(sum(options.lengths))  # long texts get another attention (`choose_training_attention`)
     return parse([word for key, value in keys.items() for word in (f"--{key}", value)])
 
 
@@ -109,6 +107,7 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--random_weights", choices=SHAPES)
     for key in ("pairs", "epochs", "batch_size"):
         parser.add_argument(f"--{key}", type=positive, required=True)
+    parser.add_argument("--lengths", type=positive, nargs=2)
     parser.add_argument("--layers", type=int, nargs="+", required=True)
     return parser.parse_args(argv)
 

@@ -90,7 +90,13 @@ def train_refusal_aware(
     """
     trainer = SFTTrainer(
         model,
-        args=trl_config(SFTConfig, training, steps=training.max_steps, batch=training.per_device_train_batch_size),
+        args=trl_config(
+            SFTConfig,
+            training,
+            steps=training.max_steps,
+            batch=training.per_device_train_batch_size,
+            max_length=None,  # by default TRL cuts at 1024 tokens
+        ),
         train_dataset=datasets.Dataset.from_list(list(rows)),
         processing_class=tokenizer,
         peft_config=lora_config(model, range(len(find_blocks(model).modules)), lora),
