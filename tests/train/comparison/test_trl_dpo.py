@@ -1,5 +1,6 @@
 """TRL reads the very tokens of our pairs, and trains an adapter of our shape on the blocks that are named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,19 @@ def test_trl_trains_the_blocks_and_pairs_that_it_is_given(
     for row, pair in zip(trainer.train_dataset, pairs, strict=True):
         assert row["prompt_ids"] + row["chosen_ids"] == list(pair.chosen.ids)
         assert row["prompt_ids"] + row["rejected_ids"] == list(pair.rejected.ids)
+
+
+def test_trl_reads_a_long_row_whole(config: DPOConfig, tokenizer: PreTrainedTokenizerFast) -> None:
+    """By default it cuts rows at 1024 tokens."""
+    long = [replace(EXAMPLES[0], question="which number follows? " * 60)]
+    pairs = make_pairs(long, Encoder(tokenizer, "plain", 4096), 1, with_positive=False, seed=0)
+    trainer = dpo_trainer(
+        model=tiny_model("llama"),
+        tokenizer=tokenizer,
+        rows=pairs.as_text(tokenizer),
+        blocks=[1],
+        lora=LoraSettings(r=4, alpha=8),
+        config=config,
+    )
+    read = trainer.data_collator([trainer.train_dataset[0]])["input_ids"]
+    assert read.shape[1] == max(len(sequence.ids) for pair in pairs for sequence in pair.sequences) > 1024
