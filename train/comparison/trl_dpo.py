@@ -28,7 +28,7 @@ def dpo_trainer(
         rows: the pairs as text (`train.batching.pairs.ContrastPairs.as_text`).
         config: TRL's arguments. With `precompute_ref_log_probs` the references are computed in this call.
     """
-    config.max_length = None  # the rows are cut already; by default TRL cuts them again, at 1024 tokens
+    config.max_length = None  # the rows are cut already; by default TRL cuts or drops those of over 1024 tokens
     return DPOTrainer(
         model,
         args=config,

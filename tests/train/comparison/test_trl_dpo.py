@@ -40,7 +40,7 @@ def test_trl_trains_the_blocks_and_pairs_that_it_is_given(
 
 
 def test_trl_reads_a_long_row_whole(config: DPOConfig, tokenizer: PreTrainedTokenizerFast) -> None:
-    """By default it cuts rows at 1024 tokens."""
+    """By default it cuts rows at 1024 tokens, and drops those whose prompt is longer."""
     long = [replace(EXAMPLES[0], question="which number follows? " * 60)]
     pairs = make_pairs(long, Encoder(tokenizer, "plain", 4096), 1, with_positive=False, seed=0)
     trainer = dpo_trainer(
