@@ -18,21 +18,23 @@ _STYLES = (("-", _OURS), ("--", _CONTROL), (":", _CONTROL), ("-.", _CONTROL), ("
 
 
 def plot_training(log: Sequence[Mapping[str, float]], weights: Mapping[str, float]) -> bytes:
-    """Draw the terms of the loss, and the log-probabilities of both answers, over the training steps.
+    """Draw the terms of the loss, and the log-probabilities of both answers if pairs were trained on, over the steps.
 
     Args:
         log: the Trainer's log, one entry for each logging step.
         weights: the weight of each term by its name. A term of weight 0 is not trained on, and is not drawn.
     """
-    # Narrow, so that its letters can still be read at a phone's width.
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
     # A run of an earlier version has no weights of terms that are newer.
-    trained = [term for term in TERMS if weights.get(term.name, 0.0) > 0]
-    _draw_curves(above, "loss", [(f"loss/{term.name}", term.label) for term in trained], log)
-    _draw_curves(below, "log-probability", _LOGPROBS, log)
-    below.set_xlabel("step")
+    terms = [(f"loss/{term.name}", term.label) for term in TERMS if weights.get(term.name, 0.0) > 0]
+    logged = {name for entry in log for name in entry}
+    panels = {"loss": terms} | ({"log-probability": _LOGPROBS} if logged & dict(_LOGPROBS).keys() else {})
+    # Narrow, so that its letters can still be read at a phone's width.
+    figure = Figure(figsize=(6, 2.5 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, curves) in zip(rows, panels.items(), strict=True):
+        _draw_curves(axes, title, curves, log)
+    rows[-1].set_xlabel("step")
     return _png(figure)
 
 
@@ -42,7 +44,8 @@ def _draw_curves(axes: Axes, title: str, curves: Sequence[tuple[str, str]], log:
         if points:
             axes.plot(*zip(*points, strict=True), linestyle=style, color=color, label=label)
     axes.set_ylabel(title)
-    axes.legend(frameon=False)
+    if axes.has_data():
+        axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -43,6 +43,16 @@ def test_the_loss_terms_that_are_trained_on_are_drawn_and_no_others(
     assert [line.get_ydata().tolist() for line in logprobs.lines] == [[-1, -1], [-2, -2]]  # type: ignore[union-attr]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("log", [[{"step": 1, "loss/decline_ce": 0.5}], []])
+def test_without_pairs_there_are_no_log_probabilities_of_answers(
+    log: list[dict[str, float]], figures: list[Figure]
+) -> None:
+    plot_training(log, {"decline_ce": 1.0})
+    (loss,) = figures[0].axes
+    assert len(loss.lines) == len(log)
+
+
 def test_each_change_is_drawn_with_its_interval_and_its_question_specific_gain(figures: list[Figure]) -> None:
     """Three metrics, one with a control; a user's name of a set is no mathematics."""
     plot_changes(metric_rows(RESULTS))
