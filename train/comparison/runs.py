@@ -111,9 +111,10 @@ def summarise_runs(runs: Sequence[Run], leading_only: bool = True, seed: int = 0
             having = [run for run in own if name in run.results["benchmarks"]]
             items = {run.seed: run.items(name) for run in having}
             for metric in metrics_of(having[0].results, name, leading_only):
-                if metric in COMPARED_METRICS and not _defined(items, metric):
-                    continue
-                rows.append({"trained_on": dataset, "set": name, "metric": metric, **_summary(items, metric, seed)})
+                defined = _defined(items, metric) if metric in COMPARED_METRICS else items
+                if defined:
+                    found = _summary(defined, metric, seed)
+                    rows.append({"trained_on": dataset, "set": name, "metric": metric, **found})
     return rows
 
 
@@ -160,8 +161,10 @@ def _defined(items: Mapping[int, Sequence[Item]], metric: str) -> dict[int, Sequ
 
 
 def _set_summary(items: Mapping[int, Sequence[Item]], metric: str, seed: int) -> _Summary:
-    """Sum up a metric that one question does not have, such as an AUROC, leaving out draws where it is undefined."""
-    items = _defined(items, metric)
+    """Sum up a metric that one question does not have, such as an AUROC, leaving out draws where it is undefined.
+
+    It should be defined for every seed (`_defined`).
+    """
     weights, seed_counts = seed_and_question_draws(
         {own: [i["question"] for i in rows] for own, rows in items.items()}, seed
     )
