@@ -47,7 +47,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from eavss.blocks import find_blocks
 from train.batching.encoding import Encoder
 from train.batching.packing import Packer
-from train.batching.pairs import ContrastPairs, make_pairs
+from train.batching.pairs import ContrastPairs
 from train.comparison.runs import Run, values_of
 from train.comparison.trl_dpo import dpo_config, dpo_trainer
 from train.evaluation.benchmarks import leading_values, load_benchmarks
@@ -58,6 +58,7 @@ from train.model.loading import load_whole
 from train.model.tokenizer import load_tokenizer
 from train.plan import pair_costs
 from train.recipe.trainer_arguments import with_values
+from train.training import pairs_of_run
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         set_seed(training.seed)
         tokenizer = load_tokenizer(args.base_model)
         encoder = Encoder.of(tokenizer, args)
-        examples = run.training_examples()[: args.train_questions]
-        pairs = make_pairs(examples, encoder, args.pairs_per_question, with_positive=False, seed=training.seed)
-        pairs = pairs.at_most(run.results["train"]["pairs"], training.seed)
+        pairs = pairs_of_run(run.training_examples(), encoder, args, run.results["train"]["pairs"], seed=training.seed)
         trained = train_with_trl(run, tokenizer, pairs, args, training)
     scorer = AnswerScorer(trained.model, encoder, args.eval_token_budget)
     figures = compare_on_own_set(run, scorer, trained, args, training)

@@ -95,6 +95,20 @@ def make_training_pairs(
     return pairs.joined(_declining(answers, encoder, args, len(pairs), training.seed))
 
 
+def pairs_of_run(
+    examples: list[Example], encoder: Encoder, args: EavssArguments, count: int, seed: int
+) -> ContrastPairs:
+    """Draw again the pairs that a finished run has trained on, as TRL takes them: without InfoNCE's second answers.
+
+    Args:
+        examples: those that the run wrote down (`train.publishing.run_folder.read_training_examples`).
+        count: the pairs of its `results.json`, which depend on the number of ranks too.
+        seed: the run's.
+    """
+    asked = examples[: args.train_questions]
+    return make_pairs(asked, encoder, args.pairs_per_question, with_positive=False, seed=seed).at_most(count, seed)
+
+
 def _declining(
     answers: Sequence[OwnAnswer], encoder: Encoder, args: EavssArguments, count: int | None, seed: int
 ) -> ContrastPairs:

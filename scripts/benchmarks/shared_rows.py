@@ -16,13 +16,14 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 from data.sets import SETS
 from data.text import load_lambada, load_sst2, load_wikitext
 from train.batching.encoding import Encoder
-from train.batching.pairs import ContrastPairs, make_pairs
+from train.batching.pairs import ContrastPairs
 from train.evaluation.benchmarks import Benchmark, Question, load_benchmarks
 from train.evaluation.likelihood import AnswerLogprob
 from train.evaluation.retention import SST2_CHOICES, SST2_PROMPTS, WIKITEXT, WINDOW, short_texts
 from train.model.tokenizer import load_tokenizer
 from train.publishing.run_folder import read_training_examples
 from train.recipe.arguments import EavssArguments
+from train.training import pairs_of_run
 
 # What the harness says of a row: a summed log-likelihood for each answer, and whether greedy decoding would write it.
 Responses = Sequence[Sequence[tuple[float, bool]]]
@@ -86,14 +87,8 @@ class SharedRows:
             run: its output folder.
             count: the number of its pairs.
         """
-        drawn = make_pairs(
-            read_training_examples(run)[: self.args.train_questions],
-            Encoder.of(self.encoder.tokenizer, self.args),
-            self.args.pairs_per_question,
-            with_positive=False,
-            seed=self.seed,
-        )
-        return drawn.at_most(count, self.seed)
+        encoder = Encoder.of(self.encoder.tokenizer, self.args)  # without the examples that evaluation shows
+        return pairs_of_run(read_training_examples(run), encoder, self.args, count, seed=self.seed)
 
     def tasks(self) -> dict[str, list[Row]]:
         """Return the rows to score by task: those of a set, of its question-hidden control, and of its open book."""
