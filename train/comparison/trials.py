@@ -22,7 +22,7 @@ from train.batching.encoding import Encoder
 from train.comparison.cell_file import Cell, Scoring
 from train.comparison.choosing import Chooser
 from train.comparison.measures import Measured, measure
-from train.declining.asking import answers_to_learn_from, asked_freely
+from train.declining.asking import answers_to_learn_from, base_asker
 from train.evaluation.benchmarks import load_benchmarks
 from train.model.loading import choose_training_attention
 from train.model.lora_counts import lora_parameters
@@ -82,7 +82,7 @@ class Trials:
         self._examples = make_training_examples(pools, model, tokenizer, args, self.seed)
         # The same questions whichever the seed, which is that of training.
         self._benchmark = load_benchmarks(args.evaluation, _EVALUATION_SEED)[0]
-        free = asked_freely(model, self._encoder, args)
+        free = base_asker(model, self._encoder, args)
         answers = answers_to_learn_from(free, self._examples, args, self.seed) if args.declines else []
         whole = with_values(training, max_steps=-1)  # so that budgets of more steps than the recipe's see more pairs
         pairs = make_training_pairs(self._examples, self._encoder, args, whole, answers)

@@ -29,7 +29,7 @@ def ask_base(
     Returns:
         Its answers to be trained beside declining; none where nothing is learnt from them.
     """
-    output, free = Path(str(training.output_dir)), asked_freely(model, encoder, args)
+    output, free = Path(str(training.output_dir)), base_asker(model, encoder, args)
     if args.knowledge_samples:
         write_knowledge(output, probe_knowledge(model, free, examples, args.knowledge_samples, training.seed))
     if not args.declines:
@@ -57,7 +57,7 @@ def answers_to_learn_from(
     return answers
 
 
-def asked_freely(model: PreTrainedModel, encoder: Encoder, args: EavssArguments) -> FreeAnswers:
+def base_asker(model: PreTrainedModel, encoder: Encoder, args: EavssArguments) -> FreeAnswers:
     """Return what asks the base, and keeps its answers and its states on them for later runs."""
     kept, states = KeptFigures(args.fresh), KeptTensors(args.cache_bytes, args.fresh)
     return FreeAnswers(model, asking_encoder(encoder), args.eval_token_budget, kept, kept_states=states)
